@@ -1,0 +1,1 @@
+"""Where pictures and labels come from: catalog, fetching, decoding, splits, audit, drawn examples."""

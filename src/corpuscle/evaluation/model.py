@@ -1,0 +1,235 @@
+"""Judges a bundle on a labeled data set, through the very path that users' pictures take."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from corpuscle import taxonomy
+from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
+from corpuscle.errors import CorpuscleError, DataError
+from corpuscle.evaluation.intervals import Interval, wilson_interval
+from corpuscle.evaluation.metrics import evaluate_predictions
+from corpuscle.evaluation.mistakes import Mistake, most_confident_mistakes
+from corpuscle.evaluation.summary import Evaluation
+from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
+from corpuscle.prediction.classification import BATCH, CellReader
+from corpuscle.records import Failure, Prediction
+
+__all__ = ["ModelEvaluation", "evaluate"]
+
+_SAME_PHOTOGRAPHS = {"bloodmnist": "pbc", "kaggle": "bccd"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEvaluation:
+    """What a bundle is worth on one data set.
+
+    Attributes:
+        model: Name and version of the bundle.
+        dataset: Data set as asked for.
+        split: Split as asked for; empty for all.
+        leak: Why the figures flatter, empty if nothing is known to leak.
+        evaluation: The metrics over all cells that could be read.
+        accepted: Share of the cells that were not refused.
+        accepted_accuracy: Share of the accepted that are right; None if all were refused.
+        accepted_interval: Its 95 % Wilson interval.
+        set_coverage: Share of the prediction sets that hold the label.
+        set_size: Mean number of classes in a prediction set.
+        mistakes: The most confident mistakes.
+        answers: Each cell with its prediction.
+        failures: Cells that could not be read.
+        dropped: Labels that the model does not know, with their number.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    leak: str
+    evaluation: Evaluation
+    accepted: float
+    accepted_accuracy: float | None
+    accepted_interval: Interval | None
+    set_coverage: float
+    set_size: float
+    mistakes: tuple[Mistake, ...]
+    answers: tuple[tuple[LabeledCell, Prediction], ...]
+    failures: tuple[Failure, ...]
+    dropped: dict[str, int]
+
+    def summary(self) -> str:
+        """Return the outcome in one line, with n, interval and, if it leaks, that word."""
+        result, interval = self.evaluation, self.evaluation.accuracy_interval
+        where = f"{self.dataset} {self.split}".strip()
+        line = (
+            f"{self.model} on {where}: accuracy {result.accuracy:.4f} "
+            f"(95 % {interval.low:.4f}-{interval.high:.4f}, n = {result.n}), "
+            f"balanced accuracy {result.balanced_accuracy:.4f}"
+        )
+        if result.balanced_accuracy_interval is not None:
+            spread = result.balanced_accuracy_interval
+            line += f" (95 % {spread.low:.4f}-{spread.high:.4f})"
+        return line + (f"; {self.leak}" if self.leak else "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        interval = self.accepted_interval
+        return {
+            "model": self.model,
+            "dataset": self.dataset,
+            "split": self.split,
+            "leak": self.leak,
+            "summary": self.summary(),
+            **self.evaluation.to_dict(),
+            "accepted": self.accepted,
+            "accepted_accuracy": self.accepted_accuracy,
+            "accepted_accuracy_interval": interval.to_dict() if interval else None,
+            "set_coverage": self.set_coverage,
+            "set_size": self.set_size,
+            "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
+            "dropped_labels": self.dropped,
+        }
+
+
+def _leak(bundle: Bundle, dataset: str, split: str) -> str:
+    """Say whether the bundle has seen these cells."""
+    is_folder = dataset not in LABELED_SETS
+    name = Path(dataset).name if is_folder else dataset
+    for row in bundle.training_data:
+        trained, used = str(row.get("dataset", "")), str(row.get("split", ""))
+        if name == trained and split in (used, ""):
+            # Of a folder the bundle keeps the name alone.
+            unless = f", unless that was another folder named {name}" if is_folder else ""
+            seen = "the model was trained on these pictures" if split else "training pictures included"
+            return f"leaks: {seen}{unless}"
+        if not is_folder and name != trained and _source(name) == _source(trained):
+            return "leaks: this split mixes pictures that the model was trained on"
+    return ""
+
+
+def _source(dataset: str) -> str:
+    """Name the photographs that a data set is made of: `pbc-vgg19-study` and BloodMNIST are those of PBC."""
+    first = re.split("[-_]", dataset)[0]
+    return _SAME_PHOTOGRAPHS.get(first, first)
+
+
+def _known(
+    cells: Sequence[LabeledCell], classes: tuple[str, ...]
+) -> tuple[list[LabeledCell], list[int], dict[str, int]]:
+    """Keep the cells whose label, or an ancestor of it, the model knows; returns them, their places and the rest."""
+    kept, places = [], []
+    dropped: dict[str, int] = {}
+    for cell in cells:
+        key = taxonomy.ancestor_in(cell.class_name, classes)
+        if key:
+            kept.append(cell)
+            places.append(classes.index(key))
+        else:
+            dropped[cell.class_name] = dropped.get(cell.class_name, 0) + 1
+    return kept, places, dropped
+
+
+def evaluate(
+    dataset: str | Path,
+    *,
+    model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL,
+    split: str = "",
+    root: str | Path | None = None,
+    framing: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelEvaluation:
+    """Measure a bundle on a labeled data set.
+
+    A refused cell counts with its most probable class in accuracy and the other metrics; how many were refused, and
+    how good the rest is, stands beside them. A class that the model knows and the data set lacks still counts as a
+    mistake when it is predicted.
+
+    Args:
+        dataset: One of `LABELED_SETS`, or a folder with a folder per class.
+        model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
+        split: `train`, `val` or `test`; all cells if empty.
+        root: Folder that holds the data sets.
+        framing: Which square of each picture is judged.
+        progress: Called with (done, all).
+
+    Raises:
+        DataError: No cell has a label that the model knows, or none can be read.
+        DatasetNotFoundError: The data set is not there.
+        BundleError: The model cannot be used.
+    """
+    reader = CellReader(model, framing=framing)
+    classes = reader.bundle.classes
+    cells, places, dropped = _known(labeled_cells(dataset, split=split, root=root), classes)
+    if not cells:
+        raise DataError(f"{dataset} has no cell of a class that {reader.bundle.name} knows: {', '.join(classes)}.")
+    answers = _answers(reader, cells, progress)
+    read = [index for index, answer in enumerate(answers) if isinstance(answer, Prediction)]
+    if not read:
+        raise DataError(f"None of the {len(cells)} pictures of {dataset} can be read. Run `corpuscle audit` on it.")
+    predictions = [answer for answer in answers if isinstance(answer, Prediction)]
+    labels = np.asarray([places[index] for index in read], np.int64)
+    probabilities = np.asarray([list(item.probabilities.values()) for item in predictions])
+    files = [cells[index].file for index in read]
+    groups = [cells[index].group for index in read]
+    kept = np.asarray([not item.refused for item in predictions])
+    right = probabilities.argmax(axis=1) == labels
+    n_kept, n_right = int(kept.sum()), int((right & kept).sum())
+    held = [classes[label] in item.prediction_set for label, item in zip(labels, predictions, strict=True)]
+    return ModelEvaluation(
+        model=f"{reader.bundle.name} {reader.bundle.version}",
+        dataset=str(dataset),
+        split=split,
+        leak=_leak(reader.bundle, str(dataset), split),
+        evaluation=evaluate_predictions(labels, probabilities, classes, groups=groups if any(groups) else None),
+        accepted=n_kept / len(predictions),
+        accepted_accuracy=n_right / n_kept if n_kept else None,
+        accepted_interval=wilson_interval(n_right, n_kept) if n_kept else None,
+        set_coverage=float(np.mean(held)),
+        set_size=float(np.mean([len(item.prediction_set) for item in predictions])),
+        mistakes=tuple(most_confident_mistakes(files, labels, probabilities, classes)),
+        answers=tuple((cells[index], item) for index, item in zip(read, predictions, strict=True)),
+        failures=tuple(answer for answer in answers if isinstance(answer, Failure)),
+        dropped=dropped,
+    )
+
+
+def _answers(
+    reader: CellReader, cells: Sequence[LabeledCell], progress: Callable[[int, int], None] | None
+) -> list[Prediction | Failure]:
+    """Judge all cells in order; those that cannot be read become failures under their own name."""
+    answers: list[Prediction | Failure] = []
+    loaded = _Loaded(cells)
+    for answer in reader.stream(loaded, batch_size=BATCH):
+        place = len(answers)
+        reason = loaded.reasons.get(place, answer.reason)
+        answers.append(Failure(cells[place].file, reason) if isinstance(answer, Failure) else answer)
+        if progress:
+            progress(len(answers), len(cells))
+    return answers
+
+
+class _Loaded:
+    """Iterates over cells as files where the file is the crop, as arrays where it is not."""
+
+    def __init__(self, cells: Sequence[LabeledCell]) -> None:
+        self._cells = cells
+        self.reasons: dict[int, str] = {}
+
+    def __iter__(self) -> Iterator[Path | npt.NDArray[np.uint8]]:
+        for place, cell in enumerate(self._cells):
+            yield cell.path if cell.box is None and cell.pixels is None else self._array(place, cell)
+
+    def _array(self, place: int, cell: LabeledCell) -> npt.NDArray[np.uint8]:
+        """Cut the cell out; where that fails, keep the reason and give a picture that no reader takes."""
+        try:
+            return cell.read()
+        except CorpuscleError as error:
+            self.reasons[place] = str(error)
+            return np.zeros((0, 0, 3), np.uint8)

@@ -1,0 +1,1 @@
+"""Why a prediction was made, and pictures that show it."""

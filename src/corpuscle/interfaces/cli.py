@@ -1,0 +1,105 @@
+"""The `corpuscle` command. Nothing heavy is imported until a command runs."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from corpuscle import __version__
+from corpuscle.errors import CorpuscleError, OutputError
+from corpuscle.interfaces.commands import data, models, reading
+
+__all__ = ["app", "main"]
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+app = typer.Typer(
+    name="corpuscle",
+    help="Reads pictures of stained blood: names single cells, says how sure it is, refuses what it should not judge. "
+    "Not a medical device: every answer is preliminary.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:  # noqa: FBT001
+    if value:
+        typer.echo(f"corpuscle {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    *, version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False
+) -> None:
+    """Hold the options before any command."""
+
+
+app.command("classify")(reading.classify)
+app.command("demo")(reading.demo)
+app.command("evaluate")(models.evaluate)
+app.command("train")(models.train)
+app.command("benchmark")(models.benchmark)
+app.command("audit")(data.audit)
+app.command("fetch")(data.fetch)
+app.command("doctor")(data.doctor)
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure becomes one sentence and an exit status."""
+    # A name that the terminal cannot show is shown with escapes; it must not end the command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Threads of numpy that wait for each other cost far more than they bring on small arrays and a busy machine;
+    # work is shared by giving whole batches to worker threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except CorpuscleError as error:
+        typer.echo(f"corpuscle: {error}", err=True)
+        sys.exit(error.exit_status)
+    except SystemExit as stop:
+        # typer ends with 1 where the reader of our output went away, as `head` does: nothing is wrong.
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        _abandon_output()
+        sys.exit(0)
+    except BrokenPipeError:
+        _abandon_output()
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        _abandon_output()
+        reason = f"Standard output cannot be written: {error.strerror}. Free some space or choose another place."
+        typer.echo(f"corpuscle: {reason}", err=True)
+        sys.exit(OutputError.exit_status)
+    except KeyboardInterrupt:
+        typer.echo("corpuscle: stopped.", err=True)
+        sys.exit(130)
+    except MemoryError:
+        typer.echo("corpuscle: not enough memory. Give fewer or smaller pictures at once.", err=True)
+        sys.exit(3)
+
+
+def _abandon_output() -> None:
+    """Point standard output at nothing, so that the interpreter's last flush cannot fail as well."""
+    with suppress(OSError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""Commands about models: `train`, `evaluate` and `benchmark`."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corpuscle.errors import MissingExtraError
+from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from corpuscle.evaluation.benchmark import ClassifyBenchmark
+    from corpuscle.evaluation.model import ModelEvaluation
+    from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.training.checkpoint import Progress
+
+__all__ = ["benchmark", "evaluate", "train"]
+
+_DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
+]
+_Record = Annotated[Path | None, typer.Option(help="Page of figures (.md) to enter the result into.")]
+
+
+def evaluate(
+    *,
+    dataset: Annotated[str, typer.Option(help="A labeled set of the catalog, or a folder with a folder per class.")],
+    model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
+    split: Annotated[str, typer.Option(help="train, val or test; all cells if not given.")] = "",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for report, tables, pictures.")] = None,
+    record: _Record = None,
+    data_root: _DataRoot = None,
+    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, center or whole.")] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
+) -> None:
+    """Measure a model on a labeled data set, with intervals."""
+    from corpuscle.evaluation.model import evaluate as run
+    from corpuscle.reporting.evaluations import write_evaluation
+
+    with progress_bar("evaluating") as show:
+        result = run(dataset, model=model, split=split, root=data_root, framing=framing, progress=show)
+    if json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.evaluation.report_text())
+        if result.accepted_accuracy is not None and result.accepted_interval is not None:
+            ends = result.accepted_interval
+            typer.echo(
+                f"Accepted {result.accepted:.1%}; of these {result.accepted_accuracy:.4f} right "
+                f"(95 % {ends.low:.4f}-{ends.high:.4f}). Prediction sets hold the label for "
+                f"{result.set_coverage:.1%}, mean size {result.set_size:.3f}."
+            )
+        typer.echo(result.summary())
+    for name, count in result.dropped.items():
+        note(f"{count} cells labeled {name} were left out: the model does not know that class.")
+    if output is not None:
+        write_evaluation(result, output)
+        note(f"Written to {output}.")
+    _record(record, result)
+    if result.failures:
+        note(f"{len(result.failures)} pictures could not be read, the first: {result.failures[0].reason}")
+        raise typer.Exit(3)
+
+
+def train(
+    *,
+    recipe: Annotated[Path, typer.Argument(help="A recipe in TOML; shipped ones are in recipes/.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Change a key: run.epochs=5.")] = None,
+    data_root: _DataRoot = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Train a model from a recipe; the same command goes on where a stopped run left off."""
+    try:
+        import torch  # noqa: F401
+
+        from corpuscle.training.recipe import read_recipe
+        from corpuscle.training.train import train as run
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Training", "train") from error
+    plan = read_recipe(recipe, tuple(settings or ()))
+    folder = output or Path("runs") / plan.name
+    stopper = _Stopper()
+    with progress_bar("cutting crops") as show:
+        result = run(plan, output=folder, root=data_root, watcher=_EpochPrinter(), on_crops=show, stop=stopper.asked)
+    if not result.finished:
+        note(f"Stopped after epoch {result.progress.epochs_done}. The same command goes on from here.")
+        raise typer.Exit(130)
+    if result.bundle is None:
+        return
+    from corpuscle.reporting.cards import measure_bundle
+
+    with progress_bar("measuring") as show:
+        _, figures = measure_bundle(result.bundle, plan.data.dataset, root=data_root, progress=show)
+    outcome: dict[str, Any] = {
+        "bundle": str(result.bundle.folder),
+        "best_epoch": result.progress.best_epoch,
+        "val_accuracy": result.bundle.metrics[0]["value"],
+        "epochs": result.progress.epochs_done,
+        "figures": figures,
+    }
+    if json:
+        print_json(outcome)
+    else:
+        typer.echo(
+            f"Best of {outcome['epochs']} epochs: {outcome['best_epoch']}, "
+            f"accuracy on val {outcome['val_accuracy']:.4f}.\n"
+            + "".join(f"{line}\n" for line in figures)
+            + f"The bundle: {outcome['bundle']}"
+        )
+
+
+class _Stopper:
+    """Turns the first interrupt into a stop after the epoch; the second one ends at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: object) -> None:  # noqa: ARG002
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+        note("Stopping after this epoch; interrupt once more to stop at once (the last epoch is kept).")
+
+    def asked(self) -> bool:
+        return self._asked
+
+
+class _EpochPrinter:
+    """Prints a line an epoch, and on a terminal the steps and the time left in between."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._first_step = 0
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, progress: Progress, step: int, steps: int) -> None:
+        if step < steps:
+            if self._began is None:
+                self._began, self._first_step = time.monotonic(), progress.epochs_done * steps + step
+            if self._live and step % 5 == 0:
+                left = self._left(progress.epochs_done * steps + step, steps, progress)
+                print(f"\repoch {progress.epochs_done + 1}: step {step} of {steps}{left}   ", end="", file=sys.stderr)
+            return
+        record = progress.history[-1]
+        star = " *" if progress.best_epoch == record.epoch else ""
+        note(
+            ("\r" if self._live else "")
+            + f"epoch {record.epoch}: train loss {record.train_loss:.4f}, accuracy {record.train_accuracy:.4f}; "
+            f"val loss {record.val_loss:.4f}, accuracy {record.val_accuracy:.4f}; {record.seconds:.0f} s{star}"
+        )
+
+    def _left(self, done: int, steps: int, progress: Progress) -> str:
+        """Estimate the time left in this epoch from the steps so far."""
+        if self._began is None or done <= self._first_step:
+            return ""
+        each = (time.monotonic() - self._began) / (done - self._first_step)
+        left = each * ((progress.epochs_done + 1) * steps - done)
+        return f", {left:.0f} s left in this epoch"
+
+
+def benchmark(
+    *,
+    what: Annotated[str, typer.Argument(help="classify (speed) or framing (does the answer depend on the cut?).")],
+    model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
+    files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
+    folder: Annotated[Path | None, typer.Option(help="classify: your own pictures instead of drawn ones.")] = None,
+    memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
+    dataset: Annotated[str, typer.Option(help="framing: a labeled set.")] = "pbc",
+    split: Annotated[str, typer.Option(help="framing: its split.")] = "test",
+    data_root: _DataRoot = None,
+    record: _Record = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
+    from corpuscle.errors import UnknownNameError
+
+    result: ClassifyBenchmark | FramingRobustness
+    with progress_bar("measuring") as show:
+        if what == "classify":
+            from corpuscle.evaluation.benchmark import benchmark_classify
+
+            result = benchmark_classify(model, files=files, folder=folder, memory_files=memory_files, progress=show)
+        elif what == "framing":
+            from corpuscle.evaluation.robustness import framing_robustness
+
+            result = framing_robustness(dataset, model=model, split=split, root=data_root, progress=show)
+        else:
+            raise UnknownNameError("benchmark", what, ("classify", "framing"))
+    if json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.text())
+    _record(record, result)
+
+
+def _record(page: Path | None, result: ModelEvaluation | FramingRobustness | ClassifyBenchmark) -> None:
+    """Enter what this command measured into a page of figures, if one is named."""
+    if page is None:
+        return
+    from corpuscle.evaluation.machine import machine_line
+    from corpuscle.reporting.ledger import figures_of, record
+
+    record(page, _own_command(), machine_line(), figures_of(result))
+    note(f"Entered into {page}.")
+
+
+def _own_command() -> str:
+    """Return this process's command line without what says only where things lie on this machine."""
+    words, skip = ["corpuscle"], False
+    for word in sys.argv[1:]:
+        if skip or word.startswith(("--record", "--data-root", "--output", "-o")):
+            skip = not skip and "=" not in word and word.startswith("-")
+            continue
+        words.append(word)
+    return shlex.join(words)

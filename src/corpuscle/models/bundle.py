@@ -1,0 +1,297 @@
+"""The self-describing model folder: the only thing that training hands to prediction.
+
+A bundle holds `bundle.json`, `model.onnx` (exact), `model.int8.onnx` (the fast one, where there is one),
+`weights.safetensors` (to continue training), `reference.safetensors` (where the known cells lie) and `README.md` (the
+model card). Every file's SHA-256 stands in `bundle.json` and is checked at load. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from corpuscle import taxonomy
+from corpuscle.errors import (
+    BundleError,
+    BundleNotFoundError,
+    BundleTamperedError,
+    CorpuscleError,
+)
+from corpuscle.files import written_whole
+from corpuscle.preprocessing.transforms import PreprocessingSpec
+
+__all__ = ["DEFAULT_MODEL", "Bundle", "Reference", "RefusalRule", "load_bundle", "shipped_bundles", "write_manifest"]
+
+DEFAULT_MODEL = "corpuscle_s"
+"""Name of the bundle that is used where nobody names one."""
+
+_FORMAT = 1
+_MANIFEST = "bundle.json"
+_REQUIRED = ("model.onnx", "weights.safetensors", "reference.safetensors", "README.md")
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalRule:
+    """When a bundle declines to name a cell, and what it cannot rule out; all numbers are chosen on `val`.
+
+    Attributes:
+        minimum_confidence: Refuse below this calibrated probability, in [0, 1].
+        maximum_distance: Refuse beyond this Mahalanobis distance from the nearest class, more than 0.
+        coverage: Share of the cells of each class whose prediction set is to hold the truth.
+        set_thresholds: For each class, the least probability at which it stays in the prediction set.
+        minimum_stain: Refuse below this `Framing.stain`: the cell is not blue-violet as nuclei and platelets are.
+    """
+
+    minimum_confidence: float
+    maximum_distance: float
+    coverage: float
+    set_thresholds: dict[str, float]
+    minimum_stain: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible thresholds."""
+        if not 0 <= self.minimum_confidence <= 1 or not 0 < self.coverage < 1:
+            raise BundleError("The refusal rule needs a confidence in [0, 1] and a coverage between 0 and 1.")
+        if not self.maximum_distance > 0 or not math.isfinite(self.maximum_distance):
+            raise BundleError("The refusal rule needs a distance above 0.")
+        if not math.isfinite(self.minimum_stain):
+            raise BundleError("The refusal rule needs a finite least stain.")
+        limits = self.set_thresholds.values() if isinstance(self.set_thresholds, dict) else (None,)
+        if not all(isinstance(limit, (int, float)) and 0 <= limit <= 1 for limit in limits):
+            raise BundleError("The refusal rule needs a prediction-set threshold in [0, 1] for each class.")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the known cells lie in the space of embeddings.
+
+    Attributes:
+        means: KxD float32, mean embedding of each class in training.
+        whitening: DxR float32; a difference times this has unit spread inside the classes.
+    """
+
+    means: npt.NDArray[np.float32]
+    whitening: npt.NDArray[np.float32]
+
+    @cached_property
+    def _centers(self) -> npt.NDArray[np.float32]:
+        return self.means @ self.whitening
+
+    def distance(self, embedding: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Mahalanobis distance of embeddings (NxD float32) to the nearest class mean; N float32.
+
+        After Lee et al. 2018, "A simple unified framework for detecting out-of-distribution samples".
+        """
+        points = embedding @ self.whitening
+        squared = ((points[:, None, :] - self._centers[None, :, :]) ** 2).sum(axis=2)
+        return np.asarray(np.sqrt(squared.min(axis=1)), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A loaded and checked bundle.
+
+    Attributes:
+        folder: Where its files lie.
+        name: Short name, also of the folder.
+        version: Version of the model.
+        task: What it does; `classification`.
+        classes: Ordered keys of the taxonomy; the columns of every answer.
+        preprocessing: From a decoded picture to the network's input.
+        temperature: Divisor of the logits before the softmax, fitted on `val`.
+        refusal: When it declines.
+        graph: File name of the ONNX graph that predicts.
+        training_data: One entry a data set: name, split, number of cells, hash, licence, citation.
+        metrics: One entry a measured figure: data set, split, n, value, 95 % interval, command.
+        licence: Of the weights.
+        attribution: Whom to name when the weights are passed on.
+        code_version: Version of Corpuscle that made it.
+        files: SHA-256 of every file but the manifest.
+        recipe: The resolved training recipe.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    task: str
+    classes: tuple[str, ...]
+    preprocessing: PreprocessingSpec
+    temperature: float
+    refusal: RefusalRule
+    graph: str
+    training_data: tuple[dict[str, Any], ...]
+    metrics: tuple[dict[str, Any], ...]
+    licence: str
+    attribution: tuple[str, ...]
+    code_version: str
+    files: dict[str, str] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a bundle that contradicts itself or the taxonomy."""
+        if self.task != "classification":
+            raise BundleError(f"The bundle {self.name} does {self.task!r}; this version knows classification only.")
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise BundleError(f"The bundle {self.name} needs at least two different classes.")
+        for key in self.classes:
+            taxonomy.cell_class(key)
+        if set(self.refusal.set_thresholds) != set(self.classes):
+            raise BundleError(f"The bundle {self.name} lacks the prediction-set threshold of some class.")
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise BundleError(f"The bundle {self.name} has the temperature {self.temperature}; it must be above 0.")
+
+    @property
+    def graph_path(self) -> Path:
+        """The ONNX file that predicts."""
+        return self.folder / self.graph
+
+    def reference(self) -> Reference:
+        """Read where the known cells lie.
+
+        Raises:
+            BundleError: The file is damaged or its shapes do not fit the classes.
+        """
+        path = self.folder / "reference.safetensors"
+        try:
+            tensors = load_file(path)
+            reference = Reference(tensors["means"].astype(np.float32), tensors["whitening"].astype(np.float32))
+        except (OSError, KeyError, SafetensorError) as error:
+            raise BundleError(f"{path} cannot be read ({error}). Get the bundle again.") from error
+        if reference.means.shape[0] != len(self.classes) or reference.means.shape[1] != reference.whitening.shape[0]:
+            raise BundleError(f"{path} does not fit the bundle's {len(self.classes)} classes. Get the bundle again.")
+        return reference
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as plain values."""
+        values = {
+            "format": _FORMAT,
+            **{key: getattr(self, key) for key in self.__dataclass_fields__ if key != "folder"},
+        }
+        values["preprocessing"] = self.preprocessing.to_dict()
+        values["refusal"] = asdict(self.refusal)
+        return values
+
+
+def shipped_bundles() -> dict[str, Path]:
+    """Return the folders of the bundles that ship with the package, by name."""
+    root = Path(str(resources.files("corpuscle"))) / "bundles"
+    if not root.is_dir():
+        return {}
+    return {path.name: path for path in sorted(root.iterdir()) if (path / _MANIFEST).is_file()}
+
+
+def load_bundle(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Bundle:
+    """Load a bundle and check it.
+
+    Args:
+        model: Name of a shipped bundle, or a folder.
+
+    Raises:
+        BundleNotFoundError: Neither.
+        BundleTamperedError: A file does not have the stated hash.
+        BundleError: The manifest cannot be understood.
+    """
+    shipped = shipped_bundles()
+    folder = shipped.get(str(model), Path(model))
+    manifest = folder / _MANIFEST
+    try:
+        found = manifest.is_file()
+    except OSError:  # no name that a file could have
+        found = False
+    if not found:
+        names = ", ".join(shipped) or "none"
+        raise BundleNotFoundError(
+            f"There is no model {str(model)!r}: neither a shipped one ({names}) nor a folder with a {_MANIFEST}."
+        )
+    try:
+        values = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(f"{manifest} cannot be read ({error}). Get the bundle again.") from error
+    bundle = _parse(values, folder, manifest)
+    _check_files(bundle)
+    return bundle
+
+
+def _parse(values: object, folder: Path, manifest: Path) -> Bundle:
+    """Turn a manifest into a bundle; every way in which it can be wrong becomes one sentence."""
+    if not isinstance(values, Mapping) or values.get("format") != _FORMAT:
+        raise BundleError(f"{manifest} is not of format {_FORMAT}. Use the version of Corpuscle that made it.")
+    try:
+        return Bundle(
+            folder=folder,
+            name=str(values["name"]),
+            version=str(values["version"]),
+            task=str(values["task"]),
+            classes=tuple(str(key) for key in values["classes"]),
+            preprocessing=PreprocessingSpec.from_dict(values["preprocessing"]),
+            temperature=float(values["temperature"]),
+            refusal=RefusalRule(**values["refusal"]),
+            graph=str(values["graph"]),
+            training_data=tuple(values["training_data"]),
+            metrics=tuple(values["metrics"]),
+            licence=str(values["licence"]),
+            attribution=tuple(values["attribution"]),
+            code_version=str(values["code_version"]),
+            files=dict(values["files"]),
+            recipe=dict(values.get("recipe", {})),
+        )
+    except BundleError:
+        raise
+    except CorpuscleError as error:
+        raise BundleError(f"{manifest}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{manifest} is incomplete or wrong at {error}. Get the bundle again.") from error
+
+
+def _check_files(bundle: Bundle) -> None:
+    """Check that every needed file is listed, lies in the folder and has its hash."""
+    for name in {*_REQUIRED, bundle.graph}:
+        if name not in bundle.files:
+            raise BundleError(f"The bundle {bundle.folder} does not list {name}. Get the bundle again.")
+    for name, expected in bundle.files.items():
+        if Path(name).name != name:
+            raise BundleError(f"The bundle {bundle.folder} lists {name!r}, which is no plain file name.")
+        try:
+            found = hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise BundleError(f"The bundle {bundle.folder} lacks {name}: {error.strerror}. Get it again.") from error
+        if found != expected:
+            raise BundleTamperedError(
+                f"{bundle.folder / name} was changed after the bundle was made: its hash is not the stated one. "
+                "Do not use it; get the bundle again."
+            )
+
+
+def write_manifest(bundle: Bundle) -> Bundle:
+    """Hash the files of a bundle's folder and write its manifest, atomically.
+
+    Returns:
+        The bundle with its hashes.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    names = {*_REQUIRED, bundle.graph} | {path.name for path in bundle.folder.glob("model*.onnx")}
+    values = bundle.to_dict()
+    try:
+        values["files"] = {
+            name: hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest() for name in sorted(names)
+        }
+    except OSError as error:
+        raise BundleError(f"The bundle {bundle.folder} lacks a file: {error}.") from error
+    with written_whole(bundle.folder / _MANIFEST) as part:
+        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return load_bundle(bundle.folder)

@@ -1,0 +1,62 @@
+"""The model card of a bundle, written from its manifest."""
+
+from __future__ import annotations
+
+from corpuscle import taxonomy
+from corpuscle.models.bundle import Bundle
+
+__all__ = ["model_card"]
+
+
+def model_card(bundle: Bundle) -> str:
+    """Return the card as Markdown: what the model does, on what it learned, how good it is, whose it is."""
+    names = ", ".join(taxonomy.cell_class(key).name_en for key in bundle.classes)
+    spec = bundle.preprocessing
+    lines = [
+        f"# {bundle.name} {bundle.version}",
+        "",
+        f"Names one stained blood cell in a picture: {names}.",
+        "",
+        "**Not a medical device, preliminary.** It suggests; a person decides. It knows only the classes above: any "
+        "other cell is either refused or named wrongly.",
+        "",
+        "## How it reads a picture",
+        "",
+        f"The stained cell nearest the center is found and a square of {spec.framing.margin:g} stained spreads around "
+        f"it is brought to {spec.input_px} x {spec.input_px} pixels"
+        + (", with the empty slide as a light grey." if spec.white_balance else "."),
+        f"Temperature {bundle.temperature:.3f}; refused below a confidence of {bundle.refusal.minimum_confidence:.3f} "
+        f"or beyond a distance of {bundle.refusal.maximum_distance:.1f} from the known cells, or where the "
+        f"found cell is not blue-violet (below {bundle.refusal.minimum_stain:.2f}). Prediction sets are made "
+        f"for a coverage of {bundle.refusal.coverage:.0%} of each class. All of these were chosen on `val`.",
+        "",
+        "## What it learned from",
+        "",
+    ]
+    for row in bundle.training_data:
+        lines += [
+            f"- {row['dataset']}, split `{row['split']}`, {row['n']} cells; {row['licence']}; {row['citation']}; "
+            f"list of files SHA-256 `{row['sha256'][:16]}`"
+        ]
+    lines += ["", "## How good it is", "", "| data set | split | figure | value | 95 % interval | n | seeds | note |",
+              "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for row in bundle.metrics:
+        interval = row.get("interval")
+        ends = f"{interval[0]:.4f}-{interval[1]:.4f}" if interval else ""
+        lines.append(
+            f"| {row['dataset']} | {row['split']} | {row['figure']} | {row['value']:.4f} | {ends} | {row['n']} | "
+            f"{row.get('seeds', 1)} | {row.get('note', '')} |"
+        )
+    lines += [
+        "",
+        "Pictures from another laboratory, stain or camera are judged far worse than those of the laboratory it "
+        "learned from; the table shows by how much where that was measured.",
+        "",
+        "## Whose it is",
+        "",
+        f"Weights: {bundle.licence}. " + " ".join(bundle.attribution),
+        "",
+        f"Made by Corpuscle {bundle.code_version}.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From pictures to calibrated predictions, with onnxruntime alone."""

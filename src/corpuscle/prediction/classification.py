@@ -1,0 +1,211 @@
+"""From pictures to predictions: the one function behind the library, the command line and every page."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from corpuscle.data.images import find_images, read_image
+from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageError, UsageError
+from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from corpuscle.prediction.calibration import prediction_set, softmax
+from corpuscle.prediction.engine import Engine, Outputs
+from corpuscle.preprocessing.framing import FRAMINGS
+from corpuscle.preprocessing.transforms import prepare, to_batch
+from corpuscle.records import Failure, Framing, Prediction
+
+__all__ = ["CellReader", "classify", "default_workers"]
+
+Image8 = npt.NDArray[np.uint8]
+Source = str | os.PathLike[str] | Image8
+BATCH = 16
+"""Pictures a call of the network; larger ones are no faster on a CPU."""
+
+
+def default_workers() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+class CellReader:
+    """Names single cells with one bundle. Loading takes most of a second; keep it for many pictures."""
+
+    def __init__(self, model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL, *, framing: str = "auto") -> None:
+        """Load a bundle.
+
+        Args:
+            model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
+            framing: `auto`, `cell`, `center` or `whole`: which square of each picture is judged.
+
+        Raises:
+            BundleError: The bundle cannot be used.
+            UnknownNameError: There is no such framing.
+        """
+        if framing not in FRAMINGS:
+            raise UnknownNameError("framing", framing, FRAMINGS)
+        self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        self.framing = framing
+        self._engine = Engine(self.bundle)
+        self._reference = self.bundle.reference()
+
+    def read_crops(self, crops: Image8, framings: Sequence[Framing], files: Sequence[str]) -> list[Prediction]:
+        """Judge crops that are prepared already.
+
+        Args:
+            crops: NxSxSx3 uint8 RGB at the network's size, framed and white-balanced.
+            framings: What each shows of its picture.
+            files: Names to report.
+        """
+        outputs = self.run_network(to_batch(crops, self.bundle.preprocessing))
+        probabilities = softmax(outputs.logits, self.bundle.temperature)
+        distances = self._reference.distance(outputs.embedding)
+        return [
+            self._prediction(row, float(distance), framing, file)
+            for row, distance, framing, file in zip(probabilities, distances, framings, files, strict=True)
+        ]
+
+    def run_network(self, batch: npt.NDArray[np.float32]) -> Outputs:
+        """Run the network alone on a batch (Nx3xSxS float32, scaled as the bundle's preprocessing says)."""
+        return self._engine.run(batch)
+
+    def _prediction(
+        self, probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, file: str
+    ) -> Prediction:
+        rule, classes = self.bundle.refusal, self.bundle.classes
+        place = int(probabilities.argmax())
+        confidence = float(probabilities[place])
+        reasons = []
+        if distance > rule.maximum_distance:
+            reasons.append("unlike the known cells")
+        if confidence < rule.minimum_confidence:
+            reasons.append("too doubtful")
+        if framing.method == "center" and self.framing in ("auto", "cell"):
+            reasons.append("no stained cell found")
+        elif framing.method == "cell" and framing.stain < rule.minimum_stain:
+            reasons.append("not stained like a nucleus or a platelet")
+        return Prediction(
+            file=file,
+            class_name=classes[place],
+            confidence=confidence,
+            probabilities=dict(zip(classes, (float(value) for value in probabilities), strict=True)),
+            refused=bool(reasons),
+            reason="; ".join(reasons),
+            prediction_set=prediction_set(probabilities, classes, rule),
+            distance=distance / rule.maximum_distance,
+            framing=framing,
+        )
+
+    def read(self, sources: Sequence[Source]) -> list[Prediction | Failure]:
+        """Judge a few pictures in one batch, in order; one that cannot be read becomes a `Failure`.
+
+        Args:
+            sources: Files, or arrays HxWx3 uint8 RGB.
+        """
+        answers: list[Prediction | Failure | None] = []
+        crops: list[Image8] = []
+        framings: list[Framing] = []
+        files: list[str] = []
+        for source in sources:
+            name = "" if isinstance(source, np.ndarray) else str(os.fspath(source))
+            try:
+                image = _checked(source) if isinstance(source, np.ndarray) else read_image(source)
+                crop, framing = prepare(image, self.bundle.preprocessing, framing=self.framing)
+            except CorpuscleError as error:
+                answers.append(Failure(name, str(error)))
+                continue
+            answers.append(None)
+            crops.append(crop)
+            framings.append(framing)
+            files.append(name)
+        predictions = iter(self.read_crops(np.stack(crops), framings, files) if crops else [])
+        return [answer if answer is not None else next(predictions) for answer in answers]
+
+    def stream(
+        self, sources: Iterable[Source], *, workers: int = 0, batch_size: int = BATCH
+    ) -> Iterator[Prediction | Failure]:
+        """Judge any number of pictures, in order, in memory that does not grow with their number.
+
+        Each worker thread decodes, frames and judges its own batch. Batches are the same whatever the number of
+        workers, so the numbers are too.
+
+        Args:
+            sources: Files or arrays.
+            workers: Threads; one a processor if 0.
+            batch_size: Pictures a batch.
+        """
+        count = workers or default_workers()
+        source = iter(sources)
+        pending: deque[Future[list[Prediction | Failure]]] = deque()
+        with ThreadPoolExecutor(count) as pool:
+            try:
+                while True:
+                    while len(pending) < 2 * count and (chunk := list(islice(source, batch_size))):
+                        pending.append(pool.submit(self.read, chunk))
+                    if not pending:
+                        return
+                    yield from pending.popleft().result()
+            finally:
+                for future in pending:
+                    future.cancel()
+
+
+def _checked(image: npt.NDArray[np.generic]) -> Image8:
+    """Refuse an array that is no picture."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UnreadableImageError(
+            f"A picture must be an array HxWx3 of uint8 (RGB), not {image.dtype} of shape {image.shape}. Convert it."
+        )
+    return np.ascontiguousarray(image).view(np.uint8)
+
+
+def classify(
+    sources: Source | Iterable[Source],
+    *,
+    model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL,
+    framing: str = "auto",
+    workers: int = 0,
+    on_error: str = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Prediction | Failure]:
+    """Say which cell each picture shows.
+
+    Args:
+        sources: One or many of: a file, a folder (searched through), a glob pattern, an array HxWx3 uint8 RGB.
+        model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
+        framing: Which square of a picture is judged: `auto`, `cell`, `center` or `whole`.
+        workers: Threads; one a processor if 0.
+        on_error: `raise` at the first picture that cannot be read, or `keep` going and return a `Failure` for it.
+        progress: Called with (done, all).
+
+    Returns:
+        A `Prediction` for each picture, in order; with `on_error="keep"` a `Failure` where one could not be read.
+
+    Raises:
+        UsageError: `on_error` is neither.
+        NoInputError: A path does not exist or holds no picture.
+        ImageError: A picture cannot be read.
+        BundleError: The model cannot be used.
+    """
+    if on_error not in ("raise", "keep"):
+        raise UsageError(f"on_error must be 'raise' or 'keep', not {on_error!r}.")
+    items = [sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else list(sources)
+    found: list[Source] = []
+    for item in items:
+        found += [item] if isinstance(item, np.ndarray) else list(find_images([item]))
+    reader = CellReader(model, framing=framing)
+    answers: list[Prediction | Failure] = []
+    for answer in reader.stream(found, workers=workers):
+        if isinstance(answer, Failure) and on_error == "raise":
+            raise UnreadableImageError(answer.reason)
+        answers.append(answer)
+        if progress:
+            progress(len(answers), len(found))
+    return answers

@@ -1,0 +1,170 @@
+"""Predictions as CSV and JSON, written as they come so that memory stays flat."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+from corpuscle import __version__
+from corpuscle.errors import UsageError
+from corpuscle.files import write_error, written_whole
+from corpuscle.models.bundle import Bundle
+from corpuscle.records import Failure, Prediction
+
+__all__ = [
+    "NOTICE",
+    "PredictionWriter",
+    "errors_path",
+    "open_writer",
+    "prediction_row",
+    "prediction_values",
+    "write_failures",
+]
+
+NOTICE = "Preliminary. Not a medical device."
+SET_SEPARATOR = "|"
+
+
+def prediction_row(prediction: Prediction) -> dict[str, str]:
+    """Return one CSV line: `file,class,confidence,refused,reason,set`, then `p_<class>` for each class."""
+    row = {
+        "file": prediction.file,
+        "class": prediction.class_name,
+        "confidence": f"{prediction.confidence:.6f}",
+        "refused": "true" if prediction.refused else "false",
+        "reason": prediction.reason,
+        "set": SET_SEPARATOR.join(prediction.prediction_set),
+    }
+    return row | {f"p_{key}": f"{value:.6f}" for key, value in prediction.probabilities.items()}
+
+
+def prediction_values(prediction: Prediction) -> dict[str, Any]:
+    """Return one prediction as plain values for JSON, with what was framed."""
+    framing = prediction.framing
+    return {
+        "file": prediction.file,
+        "class": prediction.class_name,
+        "confidence": round(prediction.confidence, 6),
+        "refused": prediction.refused,
+        "reason": prediction.reason,
+        "set": list(prediction.prediction_set),
+        "probabilities": {key: round(value, 6) for key, value in prediction.probabilities.items()},
+        "distance": round(prediction.distance, 4),
+        "framing": {
+            "method": framing.method,
+            "x_min": round(framing.x_min, 2),
+            "y_min": round(framing.y_min, 2),
+            "side_px": round(framing.side_px, 2),
+            "stain": round(framing.stain, 4),
+            "note": framing.note,
+        },
+    }
+
+
+class PredictionWriter:
+    """Takes answers one by one and writes them to an open text file."""
+
+    def __init__(self, file: TextIO, bundle: Bundle, *, as_json: bool) -> None:
+        """Write the head: the column names, or the model and the notice."""
+        self._file, self._as_json = file, as_json
+        self._failures: list[Failure] = []
+        self._count = 0
+        if as_json:
+            head = {"corpuscle": __version__, "notice": NOTICE, "model": bundle.name, "model_version": bundle.version}
+            head_text = json.dumps(head, ensure_ascii=False)[:-1]
+            file.write(f'{head_text}, "predictions": [')
+        else:
+            columns = ["file", "class", "confidence", "refused", "reason", "set"]
+            columns += [f"p_{key}" for key in bundle.classes]
+            self._csv = csv.DictWriter(file, columns, lineterminator="\n")
+            self._csv.writeheader()
+
+    def add(self, answer: Prediction | Failure) -> None:
+        """Write one answer; failures are kept for the end."""
+        if isinstance(answer, Failure):
+            self._failures.append(answer)
+        elif self._as_json:
+            self._file.write(
+                (",\n" if self._count else "\n") + json.dumps(prediction_values(answer), ensure_ascii=False)
+            )
+            self._count += 1
+        else:
+            self._csv.writerow(prediction_row(answer))
+            self._count += 1
+
+    def close(self) -> None:
+        """Write what belongs at the end."""
+        if self._as_json:
+            errors = [{"file": failure.file, "reason": failure.reason} for failure in self._failures]
+            self._file.write('\n], "errors": ' + json.dumps(errors, ensure_ascii=False) + "}\n")
+
+
+@contextmanager
+def open_writer(path: Path | None, bundle: Bundle, stdout: TextIO, *, as_json: bool) -> Iterator[PredictionWriter]:
+    """Open a writer on a file, or on `stdout` where no file is named.
+
+    The suffix decides the format: `.json` or `.csv`; a device is written as CSV.
+
+    Raises:
+        UsageError: Another suffix.
+        OutputError: The file cannot be written; then no part of it is left.
+    """
+    if path is None:
+        if isinstance(stdout, io.TextIOWrapper):
+            stdout.reconfigure(errors=_odd_names(as_json=as_json))
+        writer = PredictionWriter(stdout, bundle, as_json=as_json)
+        yield writer
+        writer.close()
+        return
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".json") and (path.is_file() or not path.exists()):
+        raise UsageError(f"The output {path} must end in .csv or .json.")
+    with ExitStack() as stack:
+        part = stack.enter_context(written_whole(path))
+        try:
+            odd_names = _odd_names(as_json=suffix == ".json")
+            file = stack.enter_context(part.open("w", newline="", encoding="utf-8", errors=odd_names))
+        except OSError as error:
+            raise write_error(path, error) from error
+        writer = PredictionWriter(file, bundle, as_json=suffix == ".json")
+        yield writer
+        writer.close()
+        file.flush()
+
+
+def _odd_names(*, as_json: bool) -> str:
+    """Say how file names that are no text are written: as their bytes in CSV, as escapes (valid JSON) in JSON."""
+    return "backslashreplace" if as_json else "surrogateescape"
+
+
+def errors_path(output: Path) -> Path:
+    """Return where the failures of an output file are listed: `out.csv` has `out.errors.csv`."""
+    return output.with_name(f"{output.stem}.errors.csv")
+
+
+def write_failures(output: Path, failures: Sequence[Failure]) -> Path | None:
+    """List failures beside an output file; without any, a list left by an earlier run is taken away.
+
+    Returns:
+        The list, or None where there is none.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    path = errors_path(output)
+    if not failures:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        return None
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "reason"])
+    writer.writerows([failure.file, failure.reason] for failure in failures)
+    with written_whole(path) as part:
+        part.write_text(text.getvalue(), encoding="utf-8", errors=_odd_names(as_json=False))
+    return path

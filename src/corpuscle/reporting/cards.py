@@ -1,0 +1,77 @@
+"""Measured figures on a bundle's own card."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from corpuscle.errors import DataError, NoInputError
+from corpuscle.evaluation.model import ModelEvaluation, evaluate
+from corpuscle.files import written_whole
+from corpuscle.models.bundle import Bundle, write_manifest
+from corpuscle.models.card import model_card
+
+__all__ = ["enter_figures", "measure_bundle"]
+
+_ABROAD = "bccd-leukocytes"
+
+
+def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
+    evaluation = result.evaluation
+    spread = evaluation.balanced_accuracy_interval
+    note = result.leak or ("another laboratory, no picture of it in training" if result.dataset == _ABROAD else "")
+    rows = [
+        ("accuracy", evaluation.accuracy, evaluation.accuracy_interval),
+        ("balanced accuracy", evaluation.balanced_accuracy, spread),
+    ]
+    return [
+        {
+            "dataset": result.dataset, "split": result.split or "all", "figure": name, "value": value,
+            "interval": [interval.low, interval.high] if interval else None, "n": evaluation.n, "seeds": 1,
+            "note": note,
+        }
+        for name, value, interval in rows
+    ]  # fmt: skip
+
+
+def enter_figures(bundle: Bundle, result: ModelEvaluation) -> Bundle:
+    """Put an evaluation's figures on the card, in place of older ones of the same data set and split.
+
+    Raises:
+        OutputError: The bundle's folder cannot be written.
+    """
+    new = _figures(result)
+    names = {(row["dataset"], row["split"]) for row in new}
+    kept = [row for row in bundle.metrics if (row["dataset"], row["split"]) not in names]
+    changed = dataclasses.replace(bundle, metrics=(*kept, *new))
+    with written_whole(bundle.folder / "README.md") as part:
+        part.write_text(model_card(changed), encoding="utf-8")
+    return write_manifest(changed)
+
+
+def measure_bundle(
+    bundle: Bundle,
+    dataset: str,
+    *,
+    root: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Bundle, list[str]]:
+    """Measure a fresh bundle once on its data set's test split, and abroad where those pictures are at hand.
+
+    Returns:
+        The bundle with the figures on its card, and a line for each evaluation.
+
+    Raises:
+        OutputError: The bundle's folder cannot be written.
+    """
+    lines = []
+    for name, split in ((dataset, "test"), (_ABROAD, "")):
+        try:
+            result = evaluate(name, model=bundle, split=split, root=root, progress=progress)
+        except (DataError, NoInputError):
+            continue
+        lines.append(result.summary())
+        bundle = enter_figures(bundle, result)
+    return bundle, lines

@@ -1,0 +1,54 @@
+"""Curves of a run, as a table and as a picture."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from corpuscle.files import written_whole
+from corpuscle.training.checkpoint import EpochRecord
+
+__all__ = ["write_curves"]
+
+
+def write_curves(history: Sequence[EpochRecord], folder: Path, *, picture: bool = True) -> None:
+    """Write `curves.csv` and, if asked, `curves.png`, each atomically.
+
+    Args:
+        history: One record an epoch.
+        folder: Where to write.
+        picture: Whether to draw, which takes about a second.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    with written_whole(folder / "curves.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(EpochRecord)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in history)
+    if picture:
+        _draw(history, folder / "curves.png")
+
+
+def _draw(history: Sequence[EpochRecord], path: Path) -> None:
+    """Draw loss and accuracy of train and val side by side."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [record.epoch for record in history]
+    for place, (name, unit) in enumerate((("loss", "cross-entropy, nats"), ("accuracy", "share right"))):
+        axes = figure.add_subplot(1, 2, place + 1)
+        train = [getattr(record, f"train_{name}") for record in history]
+        val = [getattr(record, f"val_{name}") for record in history]
+        # Blue and orange of Okabe and Ito, told apart by every kind of color vision, and by the dashes in print.
+        axes.plot(epochs, train, "--", color="#0072b2", label="train (augmented)")
+        axes.plot(epochs, val, "-", color="#d55e00", label="val (averaged weights)")
+        axes.set(xlabel="epoch", ylabel=unit, title=name)
+        axes.grid(visible=True, alpha=0.3)
+        axes.legend()
+    with written_whole(path) as part:
+        figure.savefig(part, format="png", dpi=120)

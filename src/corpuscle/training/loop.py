@@ -1,0 +1,256 @@
+"""The training loop: plain PyTorch, readable from top to bottom, resumable after every epoch."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from corpuscle.errors import RecipeError, TrainingError
+from corpuscle.models.zoo import build
+from corpuscle.prediction.classification import default_workers
+from corpuscle.preprocessing.augmentation import AugmentationSpec, augment, preset
+from corpuscle.preprocessing.transforms import to_batch
+from corpuscle.training.checkpoint import (
+    EpochRecord,
+    Progress,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from corpuscle.training.crops import CropSet
+from corpuscle.training.distributed import Processes, synchronize_norms
+from corpuscle.training.precision import faster_precision
+from corpuscle.training.recipe import Recipe
+from corpuscle.training.schedule import learning_rate, make_optimizer, note_plateau, update_average
+
+__all__ = ["Watcher", "fit"]
+
+Watcher = Callable[[Progress, int, int], None]
+"""Called with the progress, the steps done in this epoch and the steps of an epoch; after an epoch the two agree."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """The moving parts of one run."""
+
+    recipe: Recipe
+    train: CropSet
+    val: CropSet
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    progress: Progress
+
+    @property
+    def steps(self) -> int:
+        return len(self.train.labels) // self.recipe.run.batch_size
+
+
+def fit(
+    recipe: Recipe,
+    train: CropSet,
+    val: CropSet,
+    n_classes: int,
+    output: Path,
+    *,
+    start: Path | None = None,
+    processes: Processes | None = None,
+    watcher: Watcher | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Progress:
+    """Train until the recipe's end, from the checkpoint in `output` if there is one.
+
+    Args:
+        recipe: What to do.
+        train: Crops cut `recipe.data.widen` times wider than the frame.
+        val: Crops at the network's size; the averaged weights are judged on them after each epoch.
+        n_classes: Number of classes.
+        output: Folder for `checkpoint.safetensors` and `best.safetensors`.
+        start: Weights to begin with instead of random ones; a checkpoint goes before them.
+        processes: The group to train in; alone if not given.
+        watcher: Told of every step and epoch, in the first process.
+        stop: Asked after every epoch; True ends the run there, to be gone on with later.
+
+    Returns:
+        The history and the best epoch.
+
+    Raises:
+        TrainingError: The loss is no number any more, or a checkpoint does not fit.
+        RecipeError: The batch does not divide among the processes, or is larger than the training split.
+        OutputError: The folder cannot be written.
+    """
+    run = _start(recipe, train, val, n_classes, processes or Processes())
+    if start is not None:
+        _begin_with(run, start)
+    checkpoint = output / "checkpoint.safetensors"
+    if checkpoint.exists():
+        run.progress = load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
+    model = DistributedDataParallel(run.network) if run.processes.world > 1 else run.network
+    while run.progress.epochs_done < recipe.run.epochs and not _is_stale(run):
+        record = _epoch(run, model, watcher)
+        improved = _note(run, record)
+        if run.processes.is_first:
+            if improved:
+                save_weights(output / "best.safetensors", run.average.state_dict())
+            save_checkpoint(checkpoint, run.network, run.average, run.optimizer, run.progress, recipe=recipe.to_dict())
+            if watcher:
+                watcher(run.progress, run.steps, run.steps)
+        if run.processes.agree(int(stop())):
+            break
+    return run.progress
+
+
+def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes) -> _Run:
+    """Build network, averaged copy and optimizer from the seed."""
+    threads = recipe.run.threads or max(1, default_workers() // processes.world)
+    torch.set_num_threads(threads)
+    if len(train.labels) < recipe.run.batch_size:
+        raise RecipeError(
+            f"The training split has {len(train.labels)} pictures, fewer than run.batch_size {recipe.run.batch_size}. "
+            "Lower run.batch_size."
+        )
+    processes.rows(recipe.run.batch_size)
+    torch.manual_seed(recipe.run.seed)
+    network: nn.Module = build(recipe.model.name, n_classes, dropout=recipe.model.dropout)
+    network = network.to(memory_format=torch.channels_last)
+    average = copy.deepcopy(network).eval()
+    for weight in average.parameters():
+        weight.requires_grad = False
+    if processes.world > 1:
+        synchronize_norms(network)
+    precision = recipe.run.precision
+    if precision == "auto":
+        faster = faster_precision(recipe.preprocessing.input_px)
+        precision = ("fp32", "bf16")[processes.agree(int(faster == "bf16"))]
+    optimizer = make_optimizer(network, recipe.optimizer)
+    return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision))
+
+
+def _begin_with(run: _Run, start: Path) -> None:
+    """Put given weights into the network and its average."""
+    weights = load_weights(start)
+    try:
+        for network in (run.network, run.average):
+            network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"The weights {start} do not fit the network {run.recipe.model.name}; the recipe in model.start needs the "
+            "same model.name and the same classes."
+        ) from error
+
+
+def _is_stale(run: _Run) -> bool:
+    patience = run.recipe.run.early_stopping
+    return bool(patience) and run.progress.stale_epochs >= patience
+
+
+def _augmentation(recipe: Recipe, epoch: int) -> AugmentationSpec:
+    """Return the ranges of one epoch: the preset with its overrides, weaker in the last epochs."""
+    plan = recipe.augmentation
+    base = preset(plan.preset)
+    for key in plan.overrides:
+        if key not in base.__dataclass_fields__:
+            known = ", ".join(base.__dataclass_fields__)
+            raise RecipeError(f"Unknown key augmentation.overrides.{key}. Known here: {known}.")
+    spec = replace(base, **plan.overrides)
+    cooling = epoch >= recipe.run.epochs - plan.cooldown_epochs
+    return spec.scaled(plan.cooldown_strength) if cooling else spec
+
+
+def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
+    """Train one epoch and judge the averaged weights on `val`."""
+    recipe, epoch, began = run.recipe, run.progress.epochs_done, time.monotonic()
+    seed = recipe.run.seed * 100_003 + epoch
+    torch.manual_seed(seed * 64 + run.processes.rank)
+    order = np.random.default_rng(seed).permutation(len(run.train.labels))
+    spec, rows = _augmentation(recipe, epoch), run.processes.rows(recipe.run.batch_size)
+    sums = torch.zeros(2, dtype=torch.float64)
+    model.train()
+    rate = 0.0
+    for step in range(run.steps):
+        chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])[rows]
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        batch = augment(
+            torch.from_numpy(run.train.crops[chosen]), spec, size_px=recipe.preprocessing.input_px,
+            widen=recipe.data.widen, generator=generator, rows=rows, total=recipe.run.batch_size,
+        )  # fmt: skip
+        total = epoch * run.steps + step
+        rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
+        sums += _step(run, model, batch, torch.from_numpy(run.train.labels[chosen]), rate)
+        update_average(run.average, run.network, recipe.run.ema_decay, total)
+        if watcher and run.processes.is_first and step + 1 < run.steps:
+            watcher(run.progress, step + 1, run.steps)
+    loss, right = (run.processes.sum(sums) / (run.steps * recipe.run.batch_size)).tolist()
+    val_loss, val_accuracy = _judge(run)
+    _check_loss(val_loss, epoch)
+    seconds = time.monotonic() - began
+    return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
+
+
+def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+    """Change the weights by one batch; returns the sums of loss and of right answers."""
+    recipe = run.recipe.optimizer
+    spec = run.recipe.preprocessing
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    batch = ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
+        logits = model(batch).logits
+    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+    _check_loss(loss.item(), run.progress.epochs_done)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    run.optimizer.step()
+    right = (logits.argmax(1) == labels).sum()
+    return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
+
+
+def _check_loss(loss: float, epoch: int) -> None:
+    """Refuse to go on with a loss that is no number."""
+    if not math.isfinite(loss):
+        raise TrainingError(f"The loss became {loss} in epoch {epoch + 1}. Lower optimizer.learning_rate.")
+
+
+@torch.inference_mode()
+def _judge(run: _Run) -> tuple[float, float]:
+    """Cross-entropy and accuracy of the averaged weights on `val`, every process alike."""
+    total, right = 0.0, 0
+    for start in range(0, len(run.val.labels), 64):
+        crops = np.ascontiguousarray(run.val.crops[start : start + 64])
+        batch = torch.from_numpy(to_batch(crops, run.recipe.preprocessing))
+        labels = torch.from_numpy(run.val.labels[start : start + 64])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
+            logits = run.average(batch.contiguous(memory_format=torch.channels_last)).logits.float()
+        total += functional.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(1) == labels).sum())
+    return total / len(run.val.labels), right / len(run.val.labels)
+
+
+def _note(run: _Run, record: EpochRecord) -> bool:
+    """Enter an epoch into the progress; returns whether `val` was never better."""
+    progress = run.progress
+    before = (progress.best_accuracy, -progress.best_loss)
+    improved = (record.val_accuracy, -record.val_loss) > before
+    if improved:
+        progress.best_accuracy, progress.best_loss, progress.best_epoch = (
+            record.val_accuracy, record.val_loss, record.epoch,
+        )  # fmt: skip
+    progress.stale_epochs = 0 if improved else progress.stale_epochs + 1
+    note_plateau(run.recipe.optimizer, progress, improved=improved)
+    progress.history.append(record)
+    progress.epochs_done += 1
+    return improved

@@ -1,0 +1,290 @@
+"""A training run as data: frozen dataclasses, read from TOML, saved resolved beside the weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from corpuscle.errors import RecipeError, UsageError
+from corpuscle.preprocessing.transforms import PreprocessingSpec
+
+__all__ = ["AugmentationRecipe", "DataRecipe", "ModelRecipe", "OptimizerRecipe", "Recipe", "RunRecipe", "read_recipe"]
+
+_Section = TypeVar("_Section")
+_RANGES = {
+    "data.limit": (0, math.inf),
+    "model.dropout": (0, 1),
+    "augmentation.cooldown_epochs": (0, math.inf),
+    "augmentation.cooldown_strength": (0, math.inf),
+    "optimizer.weight_decay": (0, math.inf),
+    "optimizer.warmup": (0, 1),
+    "optimizer.plateau_patience": (1, math.inf),
+    "optimizer.label_smoothing": (0, 1),
+    "run.seed": (0, 10**8),
+    "run.early_stopping": (0, math.inf),
+    "run.threads": (0, math.inf),
+}
+"""Least and largest value of the keys that may be 0 or have an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """What to learn from.
+
+    Attributes:
+        dataset: A labeled set of the catalog, or a folder with a folder per class.
+        classes: Keys of the taxonomy to learn; all that the training split has, if empty.
+        widen: How much wider than the frame training crops are cut, so that turning and zooming find real pixels.
+        limit: Use at most this many cells of each split, 0 for all; for trying a recipe out.
+    """
+
+    dataset: str = "pbc"
+    classes: tuple[str, ...] = ()
+    widen: float = 1.5
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecipe:
+    """Which network.
+
+    Attributes:
+        name: A row of the zoo, or `timm:NAME`.
+        dropout: Share of the embedding dropped in training.
+        start: Another recipe, by its path from this one, whose best weights this run starts from; it is followed
+            first, in the folder `start` of the run. Random weights if not given.
+    """
+
+    name: str = "corpuscle_s"
+    dropout: float = 0.1
+    start: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationRecipe:
+    """How crops are changed at random.
+
+    Attributes:
+        preset: Row of `PRESETS`.
+        overrides: Single ranges that differ from the preset.
+        cooldown_epochs: Number of last epochs with weaker changes of color and sharpness.
+        cooldown_strength: How strong these are then, as a fraction.
+    """
+
+    preset: str = "strong"
+    overrides: dict[str, Any] = field(default_factory=dict)
+    cooldown_epochs: int = 0
+    cooldown_strength: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRecipe:
+    """How weights change.
+
+    Attributes:
+        name: `adamw` or `sgd` (with Nesterov momentum 0.9).
+        learning_rate: The largest one of the schedule.
+        weight_decay: Decoupled for adamw; never on biases and norms.
+        schedule: `onecycle` (linear warm-up, then a half cosine), `cosine`, `plateau` or `constant`.
+        warmup: Share of the steps that `onecycle` warms up for.
+        plateau_patience: Epochs without progress after which `plateau` multiplies the rate by 0.3.
+        clip_norm: Largest norm of the gradient.
+        label_smoothing: Share of each label spread over all classes.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    schedule: str = "onecycle"
+    warmup: float = 0.1
+    plateau_patience: int = 3
+    clip_norm: float = 2.0
+    label_smoothing: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecipe:
+    """How long, with what chance, on what arithmetic.
+
+    Attributes:
+        epochs: Passes over the training split.
+        batch_size: Pictures a step, over all processes.
+        seed: Of weights, order and augmentation.
+        ema_decay: Decay a step of the averaged weights that are judged and kept; 0 keeps the raw ones.
+        early_stopping: Epochs without a better `val` after which training ends, 0 for never.
+        precision: `auto` (a one-second probe chooses), `fp32` or `bf16`.
+        threads: CPU threads a process, 0 for all.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    seed: int = 0
+    ema_decay: float = 0.998
+    early_stopping: int = 0
+    precision: str = "auto"
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One training run; every field of its parts is a key of the TOML file.
+
+    Attributes:
+        name: Of the run and of its bundle; the file's name if not given.
+    """
+
+    name: str = "unnamed"
+    data: DataRecipe = field(default_factory=DataRecipe)
+    preprocessing: PreprocessingSpec = field(default_factory=PreprocessingSpec)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be followed."""
+        choices = {
+            "optimizer.name": (self.optimizer.name, ("adamw", "sgd")),
+            "optimizer.schedule": (self.optimizer.schedule, ("onecycle", "cosine", "plateau", "constant")),
+            "run.precision": (self.run.precision, ("auto", "fp32", "bf16")),
+        }
+        for key, (value, allowed) in choices.items():
+            if value not in allowed:
+                raise RecipeError(f"{key} is {value!r}; it must be one of: {', '.join(allowed)}.")
+        positive = {
+            "run.epochs": self.run.epochs,
+            "run.batch_size": self.run.batch_size,
+            "optimizer.learning_rate": self.optimizer.learning_rate,
+            "optimizer.clip_norm": self.optimizer.clip_norm,
+            "data.widen": self.data.widen,
+        }
+        for key, number in positive.items():
+            if not (number > 0 and math.isfinite(number)):
+                raise RecipeError(f"{key} must be a number above 0, not {number}.")
+        for key, (least, largest) in _RANGES.items():
+            section, name = key.split(".")
+            number = getattr(getattr(self, section), name)
+            if not least <= number <= largest:
+                wanted = f"{least} or more" if largest == math.inf else f"between {least} and {largest}"
+                raise RecipeError(f"{key} must be {wanted}, not {number}.")
+        if not 0 <= self.run.ema_decay < 1:
+            raise RecipeError(f"run.ema_decay must lie in [0, 1), not {self.run.ema_decay}.")
+        for key, value in self.augmentation.overrides.items():
+            if not (isinstance(value, (int, float)) and math.isfinite(value)):
+                raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
+        if self.model.start and Recipe.from_dict(self.model.start).model.start:
+            raise RecipeError(f"model.start of {self.name} starts from yet another recipe; only one can come before.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Return the resolved recipe as JSON text."""
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Read plain values, refusing unknown keys and wrong types.
+
+        Raises:
+            RecipeError: Which key is wrong, and what it should be.
+        """
+        try:
+            return _section(cls, values, "")
+        except RecipeError:
+            raise
+        except UsageError as error:
+            raise RecipeError(f"[preprocessing]: {error}") from error
+
+
+def _section(kind: type[_Section], values: object, prefix: str) -> _Section:
+    """Build a dataclass from a table, checking every key and type."""
+    if not isinstance(values, dict):
+        raise RecipeError(f"[{prefix.rstrip('.')}] must be a table.")
+    hints = get_type_hints(kind)
+    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            raise RecipeError(f"Unknown key {prefix}{key}. Known here: {', '.join(known)}.")
+        given[key] = _value(hints[key], value, f"{prefix}{key}")
+    return kind(**given)
+
+
+def _value(hint: Any, value: Any, key: str) -> Any:
+    """Check one value against the type of its field."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _section(hint, value, key + ".")
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint == tuple[str, ...] and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    if hint == tuple[float, float, float] and isinstance(value, (list, tuple)):
+        return tuple(_value(float, item, key) for item in value)
+    plain = hint if isinstance(hint, type) else getattr(hint, "__origin__", object)
+    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
+        raise RecipeError(f"{key} must be {getattr(hint, '__name__', hint)}, not {value!r}.")
+    return value
+
+
+def read_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
+    """Read a TOML recipe.
+
+    Args:
+        path: The file.
+        overrides: `a.b=value` each, the value as in TOML; a bare word counts as text.
+
+    Raises:
+        RecipeError: The file is missing, no TOML, or holds a key or value that cannot be followed.
+    """
+    values = _read_table(path)
+    for override in overrides:
+        _override(values, override)
+    values.setdefault("name", Path(path).stem)
+    model = values.get("model", {})
+    if isinstance(model, dict) and isinstance(model.get("start"), str):
+        model["start"] = _read_start(Path(path).parent / model["start"]) if model["start"] else {}
+    return Recipe.from_dict(values)
+
+
+def _read_start(path: Path) -> dict[str, Any]:
+    """Read the recipe that another one starts from, as JSON will hold it; chains, which may be rings, are refused."""
+    values = _read_table(path)
+    model = values.get("model", {})
+    if isinstance(model, dict) and model.get("start"):
+        raise RecipeError(f"{path} starts from yet another recipe; only one can come before.")
+    resolved: dict[str, Any] = json.loads(Recipe.from_dict({"name": path.stem, **values}).to_json())
+    return resolved
+
+
+def _read_table(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(
+            f"The recipe {path} cannot be read: {error.strerror}. Shipped ones are in recipes/."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe {path} is no valid TOML: {error}.") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(f"--set wants KEY=VALUE, as in run.epochs=5, not {override!r}.")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {override}: {table} is no table of the recipe.")
+    values[last] = value

@@ -1,0 +1,187 @@
+"""What all tests share: drawn cells, a toy bundle trained on them once a session, and a way to run commands.
+
+Everything is drawn at test time from seeds. Nothing is read from outside, and nothing is written outside pytest's
+temporary folders.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from corpuscle.data.examples import CLASSES, draw_cell
+from corpuscle.data.labeled import LabeledCell
+from corpuscle.models.bundle import Bundle
+from corpuscle.prediction.classification import CellReader
+
+# A busy machine is no fault of the code under test.
+settings.register_profile("corpuscle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("corpuscle")
+
+ROOT = Path(__file__).resolve().parent.parent
+TOY_CLASSES = ("neutrophil", "eosinophil", "lymphocyte", "platelet")
+"""What the toy bundle knows, in its own order; the other drawn classes are strangers to it."""
+
+_SEEDS = {"train": (1, 2, 3), "val": (11, 12), "test": (21, 22)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the crop cache and the data root away from those of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CORPUSCLE_CACHE", str(tmp_path_factory.mktemp("crops")))
+        # Real pictures are read only where a run selects their mark, as in `-m real_data`.
+        chosen = str(pytestconfig.getoption("markexpr"))
+        if "real_data" not in chosen or "not real_data" in chosen:
+            patch.setenv("CORPUSCLE_DATA", str(tmp_path_factory.mktemp("no-data")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def drawn_cells() -> dict[str, tuple[np.ndarray, ...]]:
+    """Two cells of each drawn class, each 208x208x3 uint8 and read-only."""
+    cells = {key: tuple(draw_cell(key, seed) for seed in (1, 21)) for key in CLASSES}
+    for images in cells.values():
+        for image in images:
+            image.setflags(write=False)
+    return cells
+
+
+@pytest.fixture(scope="session")
+def drawn_files(drawn_cells: dict[str, tuple[np.ndarray, ...]], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The drawn cells as lossless files `<class>_<n>.png`, in one folder, sorted."""
+    folder = tmp_path_factory.mktemp("drawn")
+    paths = []
+    for key, images in drawn_cells.items():
+        for number, image in enumerate(images):
+            paths.append(folder / f"{key}_{number}.png")
+            Image.fromarray(image).save(paths[-1])
+    return sorted(paths)
+
+
+def _turned(image: np.ndarray) -> list[np.ndarray]:
+    """All eight turns and mirrored turns of a picture: cheap variety, as a cell has no upright."""
+    turns = [np.rot90(image, times) for times in range(4)]
+    return [*turns, *(turn[:, ::-1] for turn in turns)]
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labeled set in folders `<split>/<class>`: 24 cells of each class to train on, 4 to choose by, 2 to test.
+
+    One label of `val` is wrong on purpose: without any mistake the best temperature would be the least one, and all
+    probabilities 0 or 1.
+    """
+    folder = tmp_path_factory.mktemp("toy-set")
+    turns = {"train": 8, "val": 2, "test": 1}
+    for split, seeds in _SEEDS.items():
+        for key in TOY_CLASSES:
+            place = folder / split / key
+            place.mkdir(parents=True)
+            for seed in seeds:
+                for number, image in enumerate(_turned(draw_cell(key, seed))[: turns[split]]):
+                    Image.fromarray(image).save(place / f"{key}_{seed}_{number}.png", compress_level=1)
+    wrong = folder / "val" / TOY_CLASSES[0] / f"{TOY_CLASSES[1]}_wrong.png"
+    shutil.copy(folder / "val" / TOY_CLASSES[1] / f"{TOY_CLASSES[1]}_11_0.png", wrong)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy_run(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of `recipes/toy.toml`, trained through the very path of `corpuscle train`."""
+    from corpuscle.training.recipe import read_recipe
+    from corpuscle.training.train import train
+
+    settings = {
+        "data.dataset": f'"{toy_folder.as_posix()}"',
+        "data.classes": str(list(TOY_CLASSES)),
+        "optimizer.learning_rate": "0.02",
+        "run.epochs": "12",
+        "run.precision": "fp32",
+        "run.threads": "1",
+    }
+    recipe = read_recipe(ROOT / "recipes" / "toy.toml", tuple(f"{key}={value}" for key, value in settings.items()))
+    result = train(recipe, output=tmp_path_factory.mktemp("toy-run"))
+    assert result.finished
+    return result.output
+
+
+@pytest.fixture(scope="session")
+def toy_bundle(toy_run: Path) -> Path:
+    """The folder of a small real bundle that knows `TOY_CLASSES`; not to be changed."""
+    return toy_run / "bundle"
+
+
+@pytest.fixture
+def copied_bundle(toy_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the toy bundle for a test to break."""
+    return Path(shutil.copytree(toy_bundle, tmp_path / "copied-bundle"))
+
+
+@pytest.fixture(scope="session")
+def toy_reader(toy_bundle: Path) -> CellReader:
+    """A reader that holds the toy bundle."""
+    return CellReader(toy_bundle)
+
+
+@pytest.fixture(scope="session")
+def toy(toy_reader: CellReader) -> Bundle:
+    """The toy bundle, loaded."""
+    return toy_reader.bundle
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run `corpuscle ARGUMENTS...` in this process, through the same door as the installed command.
+
+    With `terminal=True` the command takes both its streams for a terminal.
+    """
+    from corpuscle.interfaces.cli import main
+
+    def run(*arguments: object, terminal: bool = False) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["corpuscle", *(str(argument) for argument in arguments)])
+        capsys.readouterr()
+        if terminal:
+            monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+            monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        status: object = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = stop.code or 0
+        assert isinstance(status, int)
+        written = capsys.readouterr()
+        return Outcome(status, written.out, written.err)
+
+    return run
+
+
+@pytest.fixture
+def drawn_twice(monkeypatch: pytest.MonkeyPatch, drawn_cells: dict[str, tuple[np.ndarray, ...]]) -> list[LabeledCell]:
+    """Make `labeled_cells("drawn")` quick: two cells of each class, one to train and one to test on."""
+    from corpuscle.data import labeled
+
+    cells = [
+        LabeledCell(f"{split}/{key}", Path(key), key, split, pixels=image)
+        for key, images in drawn_cells.items()
+        for split, image in zip(("train", "test"), images, strict=True)
+    ]
+    monkeypatch.setattr(labeled, "_drawn", lambda: cells)
+    return cells

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from corpuscle.errors import UnknownNameError, UsageError
+from corpuscle.models.zoo import ZOO, build
+
+
+@pytest.fixture(params=sorted(ZOO))
+def name(request) -> str:
+    return request.param
+
+
+def test_there_are_a_toy_and_the_shipped_network():
+    assert {"toy", "corpuscle_s"} <= set(ZOO)
+    assert all(row.about and row.input_px >= 32 for row in ZOO.values())
+
+
+def test_a_network_gives_logits_embedding_and_features(name):
+    network = build(name, 5).eval()
+    side = ZOO[name].input_px
+    with torch.inference_mode():
+        outputs = network(torch.rand(2, 3, side, side))
+    width = network.backbone.width
+    assert outputs.logits.shape == (2, 5)
+    assert outputs.embedding.shape == (2, width)
+    assert outputs.features.shape[:2] == (2, width)
+    assert min(outputs.features.shape[2:]) >= 4
+    torch.testing.assert_close(outputs.features.mean((2, 3)), outputs.embedding)
+
+
+def test_the_class_map_is_exact(name):
+    """The mean over the map of a class is its logit: that is what makes the map an explanation."""
+    network = build(name, 4).eval()
+    with torch.inference_mode():
+        outputs = network(torch.rand(2, 3, 64, 64))
+        maps = torch.einsum("kd,ndhw->nkhw", network.head.weight, outputs.features)
+        logits = maps.mean((2, 3)) + network.head.bias
+    torch.testing.assert_close(logits, outputs.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_picture_is_judged_alone(name):
+    """In evaluation no picture's answer depends on its neighbors in the batch."""
+    network = build(name, 3).eval()
+    batch = torch.rand(3, 3, 32, 32)
+    with torch.inference_mode():
+        together, alone = network(batch).logits, network(batch[1:2]).logits
+    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_come_from_the_seed(name):
+    states = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        states.append(build(name, 3).state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
+
+
+def test_names_and_shapes_of_weights_stay():
+    """Weights of older runs and bundles are loaded by these names."""
+    state = build("corpuscle_s", 8).state_dict()
+    shapes = {key: tuple(state[key].shape) for key in (
+        "backbone.0.weight", "backbone.1.running_var", "backbone.3.first.weight", "backbone.3.shortcut.1.weight",
+        "backbone.3.shortcut.2.bias", "backbone.7.second_norm.weight", "head.weight", "head.bias",
+    )}  # fmt: skip
+    assert shapes == {
+        "backbone.0.weight": (24, 3, 3, 3),
+        "backbone.1.running_var": (24,),
+        "backbone.3.first.weight": (48, 24, 3, 3),
+        "backbone.3.shortcut.1.weight": (48, 24, 1, 1),
+        "backbone.3.shortcut.2.bias": (48,),
+        "backbone.7.second_norm.weight": (192,),
+        "head.weight": (8, 192),
+        "head.bias": (8,),
+    }
+    assert {key.split(".")[1] for key in state if key.startswith("backbone.")} == {*"01", *"34567"}
+
+
+def test_the_shipped_network_is_as_small_as_it_says():
+    n = sum(weight.numel() for weight in build("corpuscle_s", 8).parameters())
+    assert f"{n / 1e6:.1f} M parameters" in ZOO["corpuscle_s"].about
+
+
+def test_dropout_acts_in_training_only():
+    network = build("toy", 3, dropout=0.5)
+    batch = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        network.train()
+        assert not torch.equal(network(batch).logits, network(batch).logits)
+        network.eval()
+        assert torch.equal(network(batch).logits, network(batch).logits)
+
+
+def test_timm_networks_get_our_head():
+    pytest.importorskip("timm")
+    network = build("timm:mobilenetv2_035", 3).eval()
+    with torch.inference_mode():
+        outputs = network(torch.rand(1, 3, 64, 64))
+    assert outputs.logits.shape == (1, 3)
+    assert outputs.features.shape == (1, 1280, 2, 2)
+    torch.testing.assert_close(outputs.features.mean((2, 3)), outputs.embedding)
+
+
+def test_unknown_names_are_refused_with_those_that_exist():
+    with pytest.raises(UnknownNameError, match=r"network named 'resnet'.*corpuscle_s.*timm:NAME"):
+        build("resnet", 3)
+    pytest.importorskip("timm")
+    with pytest.raises(UnknownNameError, match=r"timm network named 'mobilenet_v9'.*mobilenet"):
+        build("timm:mobilenet_v9", 3)
+
+
+@pytest.mark.parametrize("n_classes", [1, 0, -1])
+def test_a_classifier_needs_two_classes(n_classes):
+    with pytest.raises(UsageError, match="at least two classes"):
+        build("toy", n_classes)

@@ -1,0 +1,74 @@
+"""A tiny training on made-up crops, for the tests to call and to start as a process of its own.
+
+As a script: `toy_fit.py OUTPUT SETTINGS` fits the toy network, SETTINGS being JSON as for `toy_recipe`; with
+`CORPUSCLE_TEST_KILL=EPOCH,STEP` it kills itself there, as the operating system would, and under `torchrun` all
+processes work together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from corpuscle.training.crops import CropSet
+from corpuscle.training.recipe import Recipe
+
+CLASSES = ("neutrophil", "lymphocyte", "platelet")
+N_TRAIN, N_VAL, INPUT_PX, WIDEN = 24, 12, 32, 1.25
+
+
+def toy_recipe(**settings: object) -> Recipe:
+    """A recipe for `toy_crops`; settings are `section__key=value`."""
+    values: dict[str, dict[str, object]] = {
+        "data": {"widen": WIDEN},
+        "preprocessing": {"input_px": INPUT_PX},
+        "model": {"name": "toy", "dropout": 0.0},
+        "augmentation": {"preset": "mild"},
+        "optimizer": {"learning_rate": 0.02, "label_smoothing": 0.0},
+        "run": {"epochs": 3, "batch_size": 8, "ema_decay": 0.9, "precision": "fp32", "threads": 1},
+    }
+    for key, value in settings.items():
+        section, name = key.split("__")
+        values[section][name] = value
+    return Recipe.from_dict({"name": "toy-test", **values})
+
+
+def crop_set(n: int, side_px: int, seed: int, *, n_classes: int = len(CLASSES)) -> CropSet:
+    """Noise around a color of each class: easy to tell apart, different in every crop."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(n, dtype=np.int64) % n_classes
+    colors = np.full((n_classes, 3), 90.0)
+    colors[np.arange(n_classes), np.arange(n_classes) % 3] = 190.0
+    noise = generator.normal(0, 25, (n, side_px, side_px, 3)) + generator.normal(0, 15, (n, 1, 1, 3))
+    crops = np.clip(colors[labels][:, None, None, :] + noise, 0, 255).astype(np.uint8)
+    return CropSet(crops, labels, tuple(f"{place}.png" for place in range(n)))
+
+
+def toy_crops() -> tuple[CropSet, CropSet]:
+    """The wide training crops and the validation crops that go with `toy_recipe`."""
+    return crop_set(N_TRAIN, round(INPUT_PX * WIDEN), 1), crop_set(N_VAL, INPUT_PX, 2)
+
+
+def main() -> None:
+    """Fit as the command line says."""
+    from corpuscle.training.distributed import join
+    from corpuscle.training.loop import fit
+
+    kill = tuple(int(part) for part in os.environ.get("CORPUSCLE_TEST_KILL", "0,0").split(","))
+
+    def watch(progress: object, step: int, steps: int) -> None:
+        if (progress.epochs_done + 1, step) == kill and step < steps:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with join() as processes:
+        recipe = toy_recipe(**json.loads(sys.argv[2]))
+        fit(recipe, *toy_crops(), len(CLASSES), Path(sys.argv[1]), processes=processes, watcher=watch)
+
+
+if __name__ == "__main__":
+    main()
