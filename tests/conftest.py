@@ -185,3 +185,46 @@ def drawn_twice(monkeypatch: pytest.MonkeyPatch, drawn_cells: dict[str, tuple[np
     ]
     monkeypatch.setattr(labeled, "_drawn", lambda: cells)
     return cells
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., Path]:
+    """Make folders of trained runs with the shipped bundle and made-up answers.
+
+    `make_run("a", "110")` was right, right and wrong on the files `0.png`, `1.png` and `2.png`; other arguments change
+    values of `run.json`, those in `tested` values of `evaluation.json`.
+    """
+    import csv
+    import json
+
+    from corpuscle.models.bundle import load_bundle
+
+    bundle = load_bundle()
+    columns = ["file", "label", "class", "confidence", "refused", "reason", "set"]
+    columns += [f"p_{key}" for key in bundle.classes]
+
+    def make(name: str, right: str, /, *, first: int = 0, tested: dict[str, object] | None = None, **facts) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(bundle.folder, folder / "bundle")
+        values = {
+            "format": 1, "name": name, "model": "corpuscle_s", "dataset": "pbc", "seed": 0, "input_px": 160,
+            "parameters": 1_523_456, "multiply_adds": 310_000_000, "training_seconds": 3725.5, "epochs": 30,
+            "best_epoch": 28, "machine": "a machine", "leak": "", "code_version": "0.1.0", **facts,
+        }  # fmt: skip
+        (folder / "run.json").write_text(json.dumps(values))
+        place = folder / "evaluation" / "test"
+        place.mkdir(parents=True)
+        with (place / "predictions.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns, restval="0.125", lineterminator="\n")
+            writer.writeheader()
+            for number, sign in enumerate(right, start=first):
+                label = bundle.classes[number % 4]
+                said = label if sign == "1" else bundle.classes[number % 4 + 1]
+                writer.writerow({"file": f"{number}.png", "label": label, "class": said, "refused": "false"})
+        share = right.count("1") / len(right)
+        figures = {"dataset": "pbc", "split": "test", "leak": "", "n": len(right), "accuracy": share}
+        figures |= {"balanced_accuracy": share, "group_count": None, **(tested or {})}
+        (place / "evaluation.json").write_text(json.dumps(figures))
+        return folder
+
+    return make
