@@ -1,4 +1,4 @@
-"""Pictures of results: the contact sheet of judged cells and the confusion matrix, and how they are saved.
+"""Pictures of results: contact sheet, confusion matrix, accuracy against cost, and how they are saved.
 
 This is the door of the only room that draws results. The same input gives the same picture with each call on one
 machine; another version of Pillow may set letters a little differently.
@@ -16,15 +16,18 @@ from corpuscle.errors import UsageError
 from corpuscle.explanation.contact_sheet import FOOTER, SheetItem, draw_contact_sheet
 from corpuscle.explanation.matrix import draw_confusion_matrix
 from corpuscle.explanation.palette import CLASS_COLORS, class_color
+from corpuscle.explanation.tradeoff import TradeoffPoint, draw_tradeoff
 from corpuscle.files import written_whole
 
 __all__ = [
     "CLASS_COLORS",
     "FOOTER",
     "SheetItem",
+    "TradeoffPoint",
     "class_color",
     "draw_confusion_matrix",
     "draw_contact_sheet",
+    "draw_tradeoff",
     "save_png",
 ]
 

@@ -6,7 +6,21 @@ from typing import Final
 
 from corpuscle.errors import UnknownNameError
 
-__all__ = ["CLASS_COLORS", "FAINT", "INK", "MUTED", "PAGE", "RULE", "WHITE", "Color", "class_color", "ink_on", "shade"]
+__all__ = [
+    "CAUTION",
+    "CLASS_COLORS",
+    "FAINT",
+    "INK",
+    "MUTED",
+    "PAGE",
+    "POINT",
+    "RULE",
+    "WHITE",
+    "Color",
+    "class_color",
+    "ink_on",
+    "shade",
+]
 
 Color = tuple[int, int, int]
 """Red, green and blue, each in 0..255 (sRGB)."""
@@ -17,6 +31,9 @@ RULE: Final[Color] = (214, 219, 225)
 FAINT: Final[Color] = (166, 174, 184)
 MUTED: Final[Color] = (88, 97, 109)
 INK: Final[Color] = (28, 35, 45)
+# A point of a chart, and one that is to be read with caution: blue and vermilion, apart for eyes of every kind.
+POINT: Final[Color] = (18, 96, 196)
+CAUTION: Final[Color] = (195, 76, 16)
 
 # Begun from the eight colors of Okabe and Ito ("Color Universal Design", 2008, https://jfly.uni-koeln.de/color/), then
 # moved a little, so that any two stay at least 19 CIELAB units apart for eyes without red, green or blue cones
