@@ -37,7 +37,9 @@ def run(tmp_path, *arguments: object) -> tuple[dict, str]:
     return json.loads(report.read_text()), done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["classify", "--help"], ["train", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["classify", "--help"], ["train", "--help"], ["compare", "--help"]]
+)
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     report, out = run(tmp_path, *arguments)
     assert report["status"] == 0

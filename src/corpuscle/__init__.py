@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from corpuscle.data.fetch import fetch
     from corpuscle.data.images import read_image
     from corpuscle.errors import CorpuscleError
+    from corpuscle.evaluation.comparison import compare
     from corpuscle.evaluation.model import evaluate
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
@@ -31,6 +32,7 @@ _HOMES = {
     "Prediction": "records",
     "audit": "data.audit",
     "classify": "prediction.classification",
+    "compare": "evaluation.comparison",
     "evaluate": "evaluation.model",
     "fetch": "data.fetch",
     "load_bundle": "models.bundle",
@@ -48,6 +50,7 @@ __all__ = [
     "Prediction",
     "audit",
     "classify",
+    "compare",
     "evaluate",
     "fetch",
     "load_bundle",

@@ -13,7 +13,7 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, models, reading
+from corpuscle.interfaces.commands import data, models, reading, runs
 
 __all__ = ["app", "main"]
 
@@ -47,6 +47,7 @@ app.command("classify")(reading.classify)
 app.command("demo")(reading.demo)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
+app.command("compare")(runs.compare)
 app.command("benchmark")(models.benchmark)
 app.command("audit")(data.audit)
 app.command("fetch")(data.fetch)
