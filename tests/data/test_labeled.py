@@ -13,6 +13,7 @@ from PIL import Image
 from corpuscle.data import examples, labeled
 from corpuscle.data.catalog import DATASETS
 from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
+from corpuscle.data.leaks import shared_sources
 from corpuscle.errors import (
     DataError,
     DatasetNotFoundError,
@@ -182,7 +183,7 @@ def kaggle(tmp_path) -> Path:
     for split, number in (("TRAIN", 1), ("TRAIN", 2), ("TEST", 3)):
         name = f"{split}/EOSINOPHIL/_{number}.png"
         picture(tmp_path / "kaggle-wbc" / name)
-        rows.append({"file": name, "class": "EOSINOPHIL", "best_original": f"BloodImage_0000{number // 2}.jpg"})
+        rows.append({"file": name, "class": "EOSINOPHIL", "best_original": f"BloodImage_0000{number}.jpg"})
     table(tmp_path / "kaggle-wbc" / "source_image_map.csv", rows)
     return tmp_path
 
@@ -195,11 +196,66 @@ class TestKaggle:
             ("TRAIN/EOSINOPHIL/_2.png", "eosinophil", "train"),
             ("TEST/EOSINOPHIL/_3.png", "eosinophil", "test"),
         ]
-        assert [cell.group for cell in cells] == [f"BloodImage_0000{number}.jpg" for number in (0, 1, 1)]
+        assert [cell.group for cell in cells] == [f"BloodImage_0000{number}" for number in (1, 2, 3)]
 
-    def test_without_the_map_there_are_no_groups(self, kaggle):
-        (kaggle / "kaggle-wbc" / "source_image_map.csv").unlink()
-        assert {cell.group for cell in labeled_cells("kaggle-wbc", root=kaggle)} == {""}
+    def test_the_packaged_map_knows_the_published_files(self, kaggle):
+        folder = kaggle / "kaggle-wbc"
+        (folder / "source_image_map.csv").unlink()
+        picture(folder / "TEST/EOSINOPHIL/_0_1616.jpeg")
+        groups = {cell.file: cell.group for cell in labeled_cells("kaggle-wbc", root=kaggle)}
+        assert groups["TEST/EOSINOPHIL/_0_1616.jpeg"] == "BloodImage_00139"
+        assert groups["TEST/EOSINOPHIL/_3.png"] == ""
+
+    def test_training_pictures_of_a_test_photograph_are_left_out(self, kaggle):
+        files = {
+            "TRAIN/EOSINOPHIL/_1.png": "00277",
+            "TRAIN/EOSINOPHIL/_2.png": "00009",
+            "TEST/EOSINOPHIL/_3.png": "00204",
+        }
+        rows = [{"file": file, "best_original": f"BloodImage_{number}.jpg"} for file, number in files.items()]
+        table(kaggle / "kaggle-wbc" / "source_image_map.csv", rows)
+        assert [cell.file for cell in labeled_cells("kaggle-wbc", root=kaggle)] == [
+            "TRAIN/EOSINOPHIL/_2.png", "TEST/EOSINOPHIL/_3.png",
+        ]  # fmt: skip
+
+
+class TestKaggleProtocols:
+    @pytest.fixture
+    def many(self, tmp_path) -> Path:
+        """Twelve photographs of two classes, five versions each; the last two photographs in TEST."""
+        rows = []
+        for photograph in range(12):
+            name = ("EOSINOPHIL", "MONOCYTE")[photograph % 2]
+            for version in range(5):
+                file = f"{'TEST' if photograph > 9 else 'TRAIN'}/{name}/_{photograph}_{version}.png"
+                picture(tmp_path / "kaggle-wbc" / file)
+                rows.append({"file": file, "best_original": f"BloodImage_9{photograph:04}.jpg"})
+        table(tmp_path / "kaggle-wbc" / "source_image_map.csv", rows)
+        return tmp_path
+
+    def test_the_random_split_leaks_and_the_number_says_so(self, many):
+        cells = labeled_cells("kaggle-wbc-random", root=many)
+        counts = {split: sum(cell.split == split for cell in cells) for split in ("train", "val", "test")}
+        assert sum(counts.values()) == 50
+        assert counts["test"] == 15
+        learned, judged = ([cell for cell in cells if cell.split == name] for name in ("train", "test"))
+        assert shared_sources(learned, judged).shared >= 6
+        assert "photographs are also in training" in shared_sources(learned, judged).sentence()
+
+    def test_the_folds_share_no_photograph_and_judge_every_picture_once(self, many):
+        judged = []
+        for number in range(1, 6):
+            cells = labeled_cells(f"kaggle-wbc-fold-{number}", root=many)
+            assert len(cells) == 60
+            learned, test = ([cell for cell in cells if cell.split == name] for name in ("train", "test"))
+            assert shared_sources(learned, test).shared == 0
+            judged += [cell.file for cell in test]
+        assert len(judged) == len(set(judged)) == 60
+
+    def test_the_given_folders_share_no_photograph(self, many):
+        cells = labeled_cells("kaggle-wbc", root=many)
+        learned, test = ([cell for cell in cells if cell.split == name] for name in ("train", "test"))
+        assert shared_sources(learned, test).sentence() == ""
 
 
 VOC = """<annotation>{}</annotation>"""

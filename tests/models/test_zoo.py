@@ -4,46 +4,79 @@ import pytest
 import torch
 
 from corpuscle.errors import UnknownNameError, UsageError
-from corpuscle.models.zoo import ZOO, build
+from corpuscle.models.classifier import Classifier, FlatClassifier
+from corpuscle.models.zoo import ZOO, build, timm_name
+
+SMALL = ("toy", "corpuscle_s", "corpuscle_xs", "fnn", "cnn2", "sequential", "mobilenetv2")
 
 
-@pytest.fixture(params=sorted(ZOO))
+def side_of(name: str) -> int:
+    """The smallest side that shows all of a network."""
+    return ZOO[name].input_px if ZOO[name].input_px <= 80 else max(64, ZOO[name].least_px)
+
+
+@pytest.fixture(params=SMALL)
 def name(request) -> str:
     return request.param
 
 
-def test_there_are_a_toy_and_the_shipped_network():
-    assert {"toy", "corpuscle_s"} <= set(ZOO)
-    assert all(row.about and row.input_px >= 32 for row in ZOO.values())
+@pytest.fixture(params=[name for name in SMALL if not ZOO[name].fixed])
+def pooled(request) -> str:
+    return request.param
+
+
+def test_the_networks_of_the_studies_and_our_own_are_there():
+    assert {"toy", "corpuscle_s", "fnn", "cnn2", "sequential", "mobilenetv2", "resnet50", "inceptionv3"} <= set(ZOO)
+    assert {"vgg19", "vgg19_pooled"} <= set(ZOO)
+    assert all(row.about and row.input_px >= 28 and row.least_px <= row.input_px for row in ZOO.values())
 
 
 def test_a_network_gives_logits_embedding_and_features(name):
-    network = build(name, 5).eval()
-    side = ZOO[name].input_px
-    with torch.inference_mode():
+    side = side_of(name)
+    network = build(name, 5, input_px=side).eval()
+    with torch.no_grad():
         outputs = network(torch.rand(2, 3, side, side))
-    width = network.backbone.width
+        logits = network.head(outputs.embedding)
     assert outputs.logits.shape == (2, 5)
-    assert outputs.embedding.shape == (2, width)
-    assert outputs.features.shape[:2] == (2, width)
-    assert min(outputs.features.shape[2:]) >= 4
-    torch.testing.assert_close(outputs.features.mean((2, 3)), outputs.embedding)
+    assert outputs.embedding.ndim == 2
+    assert outputs.features.ndim == 4
+    torch.testing.assert_close(logits, outputs.logits)
 
 
-def test_the_class_map_is_exact(name):
+@pytest.mark.parametrize("name", ["resnet50", "inceptionv3", "vgg19", "vgg19_pooled"])
+def test_a_large_network_is_built_with_the_classes_asked_for(name):
+    side = ZOO[name].least_px
+    with torch.device("meta"):
+        network = build(name, 4, input_px=side).eval()
+        outputs = network(torch.empty(2, 3, side, side))
+    assert outputs.logits.shape == (2, 4)
+    assert outputs.features.shape[0] == 2
+    assert isinstance(network, FlatClassifier if ZOO[name].fixed else Classifier)
+    assert timm_name(name)
+
+
+def test_the_class_map_is_exact(pooled):
     """The mean over the map of a class is its logit: that is what makes the map an explanation."""
-    network = build(name, 4).eval()
+    network = build(pooled, 4).eval()
     with torch.inference_mode():
         outputs = network(torch.rand(2, 3, 64, 64))
         maps = torch.einsum("kd,ndhw->nkhw", network.head.weight, outputs.features)
         logits = maps.mean((2, 3)) + network.head.bias
+    torch.testing.assert_close(outputs.features.mean((2, 3)), outputs.embedding)
     torch.testing.assert_close(logits, outputs.logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [28, 29, 31, 64])
+def test_our_residual_nets_take_odd_sides(side):
+    with torch.inference_mode():
+        assert build("corpuscle_xs", 3).eval()(torch.rand(1, 3, side, side)).logits.shape == (1, 3)
 
 
 def test_a_picture_is_judged_alone(name):
     """In evaluation no picture's answer depends on its neighbors in the batch."""
-    network = build(name, 3).eval()
-    batch = torch.rand(3, 3, 32, 32)
+    side = side_of(name)
+    network = build(name, 3, input_px=side).eval()
+    batch = torch.rand(3, 3, side, side)
     with torch.inference_mode():
         together, alone = network(batch).logits, network(batch[1:2]).logits
     torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-5)
@@ -53,9 +86,14 @@ def test_weights_come_from_the_seed(name):
     states = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        states.append(build(name, 3).state_dict())
+        states.append(build(name, 3, input_px=side_of(name)).state_dict())
     assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
     assert not torch.equal(states[0]["head.weight"], states[2]["head.weight"])
+
+
+def test_a_picture_too_small_for_the_network_is_a_sentence():
+    with pytest.raises(UsageError, match=r"inceptionv3 needs pictures of 75 px or more, not 64"):
+        build("inceptionv3", 3, input_px=64)
 
 
 def test_names_and_shapes_of_weights_stay():

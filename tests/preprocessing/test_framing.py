@@ -229,3 +229,59 @@ def test_any_picture_gives_a_square_with_area_and_a_crop_of_the_right_size(image
     assert crop.shape == (size_px, size_px, 3)
     assert crop.dtype == np.uint8
     assert np.array_equal(image, before)
+
+
+FIELD = FramingSpec(method="field")
+
+
+def field_with(key: str, place: tuple[int, int], *, corners: bool = False) -> np.ndarray:
+    """A wide field with one cell, its crop pasted at a place (x, y); black corners as in turned pictures if asked."""
+    cell = drawn(key)[0]
+    field = np.tile(PLASMA, (480, 640, 1))
+    small = np.asarray(shrink_to(cell, 150))
+    x, y = place
+    field[y : y + 150, x : x + 150] = small
+    if corners:
+        rows, columns = np.mgrid[:480, :640]
+        field[rows + columns < 200] = 0
+        field[(480 - rows) + (640 - columns) < 200] = 0
+    return field
+
+
+def shrink_to(image: np.ndarray, side: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side)))
+
+
+@pytest.mark.parametrize("corners", [False, True])
+@pytest.mark.parametrize("place", [(20, 200), (400, 40), (240, 165), (300, 320)])
+@pytest.mark.parametrize("key", ["lymphocyte", "neutrophil", "monocyte", "eosinophil"])
+def test_a_leukocyte_anywhere_in_a_field_is_found(key, place, corners):
+    image = field_with(key, place, corners=corners)
+    found = frame(image, FIELD)
+    assert found.method == "cell"
+    middle = (found.x_min + found.side_px / 2, found.y_min + found.side_px / 2)
+    assert np.hypot(middle[0] - place[0] - 75, middle[1] - place[1] - 75) < 25
+    assert 40 < found.side_px < 220
+
+
+def test_a_field_without_any_stain_falls_back_on_the_center():
+    found = frame(np.tile(PLASMA, (480, 640, 1)), FIELD)
+    assert (found.method, found.side_px) == ("center", 480)
+
+
+def test_the_bundle_says_what_auto_means_and_the_user_may_override():
+    image = field_with("lymphocyte", (400, 40))
+    assert frame(image, FramingSpec(method="whole")).method == "whole"
+    assert frame(image, FramingSpec(method="center", center_px=200)).side_px == 200
+    assert frame(image, FramingSpec(method="center", center_px=9000)).side_px == 480
+    assert frame(image, FramingSpec(method="whole"), framing="field").method == "cell"
+
+
+def test_a_stated_side_keeps_the_size_of_the_cell():
+    large, small = field_with("monocyte", (240, 165)), field_with("lymphocyte", (240, 165))
+    for image in (large, small):
+        found = frame(image, FramingSpec(method="field", side_px=120))
+        assert (found.method, found.side_px) == ("cell", 120)
+        assert abs(found.x_min + 60 - 315) < 20

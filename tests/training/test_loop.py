@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from toy_fit import CLASSES, crop_set, toy_recipe
 
 from corpuscle.errors import RecipeError, TrainingError, UnknownNameError
+from corpuscle.models.zoo import build
 from corpuscle.training import loop
 from corpuscle.training.crops import CropSet
 from corpuscle.training.loop import fit
@@ -300,3 +301,45 @@ def test_weights_that_do_not_fit_are_no_start(toy_sets, tmp_path):
         fit(toy_recipe(), *toy_sets, N + 1, tmp_path / "second", start=tmp_path / "first" / BEST)
     with pytest.raises(TrainingError, match=r"none\.safetensors cannot be read"):
         fit(toy_recipe(), *toy_sets, N, tmp_path / "third", start=tmp_path / "none.safetensors")
+
+
+def test_frozen_weights_do_not_move_and_others_do(toy_sets, tmp_path):
+    stages = ({"epoch": 1, "train": ["head"]}, {"epoch": 2, "train": [""]})
+    states = []
+    for epochs in (1, 2):
+        recipe = toy_recipe(
+            model__stages=stages, run__epochs=epochs, run__ema_decay=0.0, optimizer__schedule="constant"
+        )
+        fit(recipe, *toy_sets, len(CLASSES), tmp_path / str(epochs))
+        states.append(load_file(tmp_path / str(epochs) / "checkpoint.safetensors"))
+    torch.manual_seed(0)
+    fresh = build("toy", len(CLASSES)).state_dict()
+    for key, value in fresh.items():
+        same = torch.equal(states[0][f"network.{key}"], value)
+        assert same == (not key.startswith("head")), key
+    moved = [key for key, value in fresh.items() if not torch.equal(states[1][f"network.{key}"], value)]
+    assert len(moved) == len(fresh)
+
+
+def test_an_epoch_may_be_a_draw_of_the_training_pictures(toy_sets, tmp_path):
+    steps = []
+    recipe = toy_recipe(run__epochs=1, run__epoch_pictures=17)
+    fit(recipe, *toy_sets, len(CLASSES), tmp_path, watcher=lambda progress, step, of: steps.append((step, of)))
+    assert steps == [(1, 2), (2, 2)]
+
+
+def test_a_run_starts_from_given_weights_with_norms_of_its_own_pictures(tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(3)
+    given = {key: value.clone() for key, value in timm.create_model("mobilenetv2_100").state_dict().items()}
+    save_file(given, tmp_path / "given.safetensors")
+    recipe = toy_recipe(
+        model__name="mobilenetv2", model__pretrained=str(tmp_path / "given.safetensors"), run__epochs=1,
+        model__stages=({"epoch": 1, "train": ["head"]},),
+    )  # fmt: skip
+    fit(recipe, crop_set(8, 40, 1), crop_set(3, 32, 2), len(CLASSES), tmp_path / "run")
+    found = load_file(tmp_path / "run" / "checkpoint.safetensors")
+    assert torch.equal(found["network.backbone.net.conv_stem.weight"], given["conv_stem.weight"])
+    assert not torch.equal(found["network.backbone.net.bn1.running_mean"], given["bn1.running_mean"])

@@ -109,9 +109,8 @@ def test_the_8_bit_graph_predicts_and_agrees_with_the_exact_one(bundle, val):
 
 
 def test_without_the_8_bit_graph_the_exact_one_predicts(best, plain, val, tmp_path):
-    made = make_bundle(
-        RECIPE, CLASSES, tmp_path / "exact", best, train=plain, val=val, training_data=(ROW,), quantize=False
-    )
+    exact = toy_recipe(run__epochs=4, bundle__quantize=False)
+    made = make_bundle(exact, CLASSES, tmp_path / "exact", best, train=plain, val=val, training_data=(ROW,))
     assert made.graph == "model.onnx"
     assert not (tmp_path / "exact" / "model.int8.onnx").exists()
 

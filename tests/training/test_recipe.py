@@ -13,7 +13,7 @@ from corpuscle.errors import RecipeError
 from corpuscle.training.loop import fit
 from corpuscle.training.recipe import Recipe, read_recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").rglob("*.toml"))
 
 
 def written(folder: Path, text: str) -> Path:
@@ -28,8 +28,17 @@ def test_there_are_shipped_recipes():
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_shipped_recipe_runs_two_steps(path, tmp_path):
-    small = ("run.batch_size=4", "run.epochs=1", "run.threads=1", "run.precision=fp32", "data.limit=8")
+    small = (
+        "run.batch_size=4",
+        "run.epochs=1",
+        "run.threads=1",
+        "run.precision=fp32",
+        "data.limit=8",
+        "model.pretrained=",
+    )
     recipe = read_recipe(path, small)
+    if recipe.preprocessing.input_px > 160:  # the same steps on fewer pixels
+        recipe = read_recipe(path, (*small, "preprocessing.input_px=64"))
     size_px = recipe.preprocessing.input_px
     steps = []
     progress = fit(
@@ -37,6 +46,7 @@ def test_a_shipped_recipe_runs_two_steps(path, tmp_path):
         watcher=lambda progress, step, of: steps.append((step, of)),
     )  # fmt: skip
     assert steps == [(1, 2), (2, 2)]
+    assert not recipe.run.epoch_pictures or recipe.run.epoch_pictures > 100
     assert np.isfinite(progress.history[0].train_loss)
     assert (tmp_path / "checkpoint.safetensors").exists()
 
@@ -207,3 +217,38 @@ def test_any_value_gives_a_recipe_or_a_sentence(key, value):
     except RecipeError:
         return
     assert Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+STAGES = """
+[[model.stages]]
+epoch = 1
+train = ["head"]
+[[model.stages]]
+epoch = 3
+train = [""]
+"""
+
+
+def test_stages_and_rates_are_read(tmp_path):
+    recipe = read_recipe(written(tmp_path, STAGES + "[optimizer]\nrates = { backbone = 0.1 }\n"))
+    assert recipe.model.stages == ({"epoch": 1, "train": ["head"]}, {"epoch": 3, "train": [""]})
+    assert recipe.optimizer.rates == {"backbone": 0.1}
+    assert Recipe.from_dict(json.loads(recipe.to_json())) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (STAGES.replace("epoch = 1", "epoch = 2"), r"must start at 1 and grow, not be \[2, 3\]"),
+        (STAGES.replace("epoch = 3", "epoch = 1"), r"must start at 1 and grow, not be \[1, 1\]"),
+        (STAGES.replace('train = ["head"]', "train = []"), r"Each of model\.stages needs"),
+        (STAGES.replace("epoch = 1", 'epoch = "one"'), r"Each of model\.stages needs"),
+        ("[[model.stages]]\nepoch = 1\n", r"Each of model\.stages needs"),
+        ("[optimizer]\nrates = { head = -1 }\n", r"optimizer\.rates\.head must be a number of 0 or more"),
+        ("[preprocessing]\nresampling = 'nearest'\n", r"no resampling named 'nearest'"),
+        ("[preprocessing.framing]\nmethod = 'guess'\n", r"no framing method named 'guess'"),
+    ],
+)
+def test_wrong_stages_rates_and_framings_are_refused(text, words, tmp_path):
+    with pytest.raises(RecipeError, match=words):
+        read_recipe(written(tmp_path, text))

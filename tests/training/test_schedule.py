@@ -5,10 +5,18 @@ import pytest
 import torch
 from torch import nn
 
+from corpuscle.errors import RecipeError
 from corpuscle.models.zoo import build
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.recipe import OptimizerRecipe
-from corpuscle.training.schedule import learning_rate, make_optimizer, note_plateau, update_average
+from corpuscle.training.schedule import (
+    begins,
+    follow_stage,
+    learning_rate,
+    make_optimizer,
+    note_plateau,
+    update_average,
+)
 
 STEPS = 200
 
@@ -122,3 +130,70 @@ def test_no_decay_keeps_the_raw_weights():
     update_average(average, network, 0.0, 0)
     for key, value in network.state_dict().items():
         assert torch.equal(average.state_dict()[key], value), key
+
+
+STAGES = ({"epoch": 1, "train": ["head"]}, {"epoch": 3, "train": ["head", "backbone.4"]}, {"epoch": 5, "train": [""]})
+
+
+def trained(network: nn.Module) -> set[str]:
+    return {name.rsplit(".", 1)[0] for name, weight in network.named_parameters() if weight.requires_grad}
+
+
+def test_whole_parts_of_a_name_begin_it():
+    assert begins("backbone.net.blocks.1.conv.weight", "backbone.net.blocks.1")
+    assert not begins("backbone.net.blocks.10.conv.weight", "backbone.net.blocks.1")
+    assert begins("anything", "")
+
+
+def test_stages_freeze_and_unfreeze():
+    network = build("toy", 3)
+    found = []
+    for epoch in range(6):
+        network.train()
+        found.append((follow_stage(network, STAGES, epoch), len(trained(network))))
+        if epoch < 2:
+            assert trained(network) == {"head"}
+        if epoch in (2, 3):
+            assert all(name.startswith(("head", "backbone.4")) for name in trained(network))
+    assert [changed for changed, _ in found] == [True, False, True, False, True, False]
+    assert found[-1][1] == len({name.rsplit(".", 1)[0] for name, _ in network.named_parameters()})
+
+
+def test_norms_of_frozen_parts_keep_their_statistics():
+    network = build("toy", 3)
+    norm = next(layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d))
+    before = norm.running_mean.clone()
+    network.train()
+    follow_stage(network, STAGES, 0)
+    network(torch.rand(4, 3, 32, 32) + 3)
+    assert torch.equal(norm.running_mean, before)
+    network.train()
+    follow_stage(network, STAGES, 4)
+    network(torch.rand(4, 3, 32, 32) + 3)
+    assert not torch.equal(norm.running_mean, before)
+
+
+def test_without_stages_everything_is_trained():
+    network = build("toy", 3).train()
+    assert follow_stage(network, (), 0) is False
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+def test_a_stage_that_names_nothing_is_a_sentence():
+    with pytest.raises(RecipeError, match=r"no weight's name begins with neck\. Names here are as backbone"):
+        follow_stage(build("toy", 3), ({"epoch": 1, "train": ["head", "neck"]},), 0)
+
+
+def test_rates_make_groups_of_their_own():
+    network = build("toy", 3)
+    optimizer = make_optimizer(network, OptimizerRecipe(rates={"backbone": 0.1, "backbone.4": 0.5}))
+    factors = {id(weight): group["factor"] for group in optimizer.param_groups for weight in group["params"]}
+    assert len(factors) == len(list(network.parameters()))
+    for name, weight in network.named_parameters():
+        expected = 0.5 if name.startswith("backbone.4.") else 0.1 if name.startswith("backbone.") else 1.0
+        assert factors[id(weight)] == expected, name
+
+
+def test_a_rate_that_names_nothing_is_a_sentence():
+    with pytest.raises(RecipeError, match=r"optimizer\.rates\.neck: no weight's name begins so"):
+        make_optimizer(build("toy", 3), OptimizerRecipe(rates={"neck": 0.1}))

@@ -34,7 +34,7 @@ def toy_recipe(**settings: object) -> Recipe:
     }
     for key, value in settings.items():
         section, name = key.split("__")
-        values[section][name] = value
+        values.setdefault(section, {})[name] = value
     return Recipe.from_dict({"name": "toy-test", **values})
 
 

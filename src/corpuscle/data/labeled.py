@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -20,14 +20,32 @@ import numpy.typing as npt
 from corpuscle import taxonomy
 from corpuscle.data.catalog import DATASETS, data_root, locate
 from corpuscle.data.images import find_images, read_image
-from corpuscle.data.splits import VGG19_STUDY, SplitRow, random_split, read_split_table
+from corpuscle.data.splits import (
+    VGG19_STUDY,
+    SplitRow,
+    SplitSettings,
+    group_folds,
+    random_split,
+    read_split_table,
+)
 from corpuscle.errors import DataError, DatasetNotFoundError, NoInputError, UnknownNameError, UnreadableImageError
 
 __all__ = ["LABELED_SETS", "LabeledCell", "labeled_cells"]
 
-LABELED_SETS = ("pbc", "pbc-vgg19-study", "drawn", "kaggle-wbc", "bccd-leukocytes", "bloodmnist_28", "bloodmnist_64",
-                "bloodmnist_128", "bloodmnist_224")  # fmt: skip
-"""Names that `labeled_cells` knows besides any folder with a folder per class."""
+_FOLDS = 5
+_KAGGLE_FOLDS = tuple(f"kaggle-wbc-fold-{number}" for number in range(1, _FOLDS + 1))
+LABELED_SETS = ("pbc", "pbc-vgg19-study", "drawn", "kaggle-wbc", "kaggle-wbc-random", *_KAGGLE_FOLDS, "bccd-leukocytes",
+                "bloodmnist_28", "bloodmnist_64", "bloodmnist_128", "bloodmnist_224")  # fmt: skip
+"""Names that `labeled_cells` knows besides any folder with a folder per class.
+
+`kaggle-wbc` has the given folders TRAIN and TEST, less the training pictures of two fields that overlap test fields.
+`kaggle-wbc-random` shares TRAIN out at random, picture by picture,
+as published studies did, and leaks. `kaggle-wbc-fold-K` is the K-th of five folds over all photographs, each whole in
+one split. `pbc-vgg19-study` is drawn at random 0.8/0.1/0.1, less the duplicates that would lie in two splits.
+"""
+_OVERLAPPING = {"BloodImage_00277": "BloodImage_00204", "BloodImage_00257": "BloodImage_00230"}
+"""Pairs of photographs of one place on the slide, one in TRAIN and one in TEST: they count as one."""
+_KAGGLE_RANDOM: SplitSettings = {"fractions": {"train": 0.63, "val": 0.07, "test": 0.3}, "seed": 42}
 
 _BOX_MARGIN = 0.3
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -94,8 +112,8 @@ def labeled_cells(dataset: str | Path, *, split: str = "", root: str | Path | No
     where = data_root(root)
     if name in ("pbc", "pbc-vgg19-study"):
         cells = _pbc(locate("pbc", where), study=name != "pbc")
-    elif name == "kaggle-wbc":
-        cells = _kaggle(locate("kaggle-wbc", where))
+    elif name in ("kaggle-wbc", "kaggle-wbc-random", *_KAGGLE_FOLDS):
+        cells = _kaggle(locate("kaggle-wbc", where), name)
     elif name == "bccd-leukocytes":
         cells = _bccd(locate("bccd", where))
     elif name.startswith("bloodmnist_"):
@@ -128,7 +146,8 @@ def _pbc(folder: Path, *, study: bool) -> list[LabeledCell]:
     rows = read_split_table(table) if table.exists() else _packaged_split_table()
     splits = [str(row.split) for row in rows]
     if study:
-        splits = [str(name) for name in random_split([row.file for row in rows], **VGG19_STUDY)]
+        splits = random_split([row.file for row in rows], **VGG19_STUDY)
+        rows, splits = _without_crossing(rows, splits)
     cells = []
     for row, split in zip(rows, splits, strict=True):
         key = taxonomy.resolve(row.class_name)
@@ -142,19 +161,56 @@ def _pbc(folder: Path, *, study: bool) -> list[LabeledCell]:
     return cells
 
 
-def _kaggle(folder: Path) -> list[LabeledCell]:
-    groups: dict[str, str] = {}
-    table = folder / "source_image_map.csv"
-    if table.exists():
-        with table.open(newline="") as file:
-            groups = {row["file"]: row["best_original"] for row in csv.DictReader(file)}
+def _without_crossing(rows: list[SplitRow], splits: list[str]) -> tuple[list[SplitRow], list[str]]:
+    """Drop what has a duplicate in a split before its own, in the order train, val, test."""
+    first: dict[str, int] = {}
+    order = ("train", "val", "test")
+    for row, split in zip(rows, splits, strict=True):
+        if row.duplicate_group:
+            first[row.duplicate_group] = min(first.get(row.duplicate_group, 2), order.index(split))
+    kept = [
+        place for place, (row, split) in enumerate(zip(rows, splits, strict=True))
+        if not row.duplicate_group or order.index(split) == first[row.duplicate_group]
+    ]  # fmt: skip
+    return [rows[place] for place in kept], [splits[place] for place in kept]
+
+
+def _kaggle(folder: Path, protocol: str) -> list[LabeledCell]:
+    """List the pictures with their photographs, split by the given folders, at random, or by photograph."""
+    groups = _kaggle_photographs(folder)
     cells = []
     for split in ("TRAIN", "TEST"):
         for path in find_images([folder / split]):
             relative = path.relative_to(folder).as_posix()
             key = taxonomy.resolve(path.parent.name)
             cells.append(LabeledCell(relative, path, key, split.lower(), groups.get(relative, "")))
+    if protocol == "kaggle-wbc":
+        held = {cell.group for cell in cells if cell.split == "test" and cell.group}
+        return [cell for cell in cells if cell.split == "test" or cell.group not in held]
+    if protocol == "kaggle-wbc-random":
+        cells = [cell for cell in cells if cell.split == "train"]
+        names = random_split([cell.file for cell in cells], **_KAGGLE_RANDOM)
+        return [replace(cell, split=name) for cell, name in zip(cells, names, strict=True)]
+    if protocol in _KAGGLE_FOLDS:
+        classes = [cell.class_name for cell in cells]
+        folds = group_folds([cell.group for cell in cells], classes, folds=_FOLDS, seed=0)
+        mine = _KAGGLE_FOLDS.index(protocol)
+        return [
+            replace(cell, split="test" if fold == mine else "train") for cell, fold in zip(cells, folds, strict=True)
+        ]
     return cells
+
+
+def _kaggle_photographs(folder: Path) -> dict[str, str]:
+    """Read from which BCCD photograph each picture was made, found by matching features; the table ships."""
+    packed = resources.files("corpuscle.data").joinpath("kaggle_photographs.csv.gz").read_bytes()
+    rows = csv.DictReader(gzip.decompress(packed).decode("utf-8").splitlines())
+    groups = {row["file"]: row["photograph"] for row in rows}
+    table = folder / "source_image_map.csv"
+    if table.exists():
+        with table.open(newline="") as file:
+            groups |= {row["file"]: Path(row["best_original"]).stem for row in csv.DictReader(file)}
+    return {file: _OVERLAPPING.get(group, group) for file, group in groups.items()}
 
 
 def _photograph_classes() -> dict[str, str]:

@@ -184,7 +184,8 @@ def _torch_network(bundle: Bundle) -> Any:
     from corpuscle.models.zoo import build
 
     torch.set_num_threads(1)
-    network = build(str(bundle.recipe["model"]["name"]), len(bundle.classes))
+    side = bundle.preprocessing.input_px
+    network = build(str(bundle.recipe["model"]["name"]), len(bundle.classes), input_px=side)
     weights = {key: value.float() for key, value in load_file(bundle.folder / "weights.safetensors").items()}
     network.load_state_dict(weights)
     return network.eval()

@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from corpuscle import taxonomy
 from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
+from corpuscle.data.leaks import SharedSources, shared_sources
 from corpuscle.errors import CorpuscleError, DataError
+from corpuscle.evaluation.group_accuracy import GroupAccuracy, group_accuracy
 from corpuscle.evaluation.intervals import Interval, wilson_interval
 from corpuscle.evaluation.metrics import evaluate_predictions
 from corpuscle.evaluation.mistakes import Mistake, most_confident_mistakes
@@ -45,6 +47,7 @@ class ModelEvaluation:
         set_size: Mean number of classes in a prediction set.
         mistakes: The most confident mistakes.
         answers: Each cell with its prediction.
+        by_group: The same question asked of each group of cells, as of each photograph; None without groups.
         failures: Cells that could not be read.
         dropped: Labels that the model does not know, with their number.
     """
@@ -59,6 +62,7 @@ class ModelEvaluation:
     accepted_interval: Interval | None
     set_coverage: float
     set_size: float
+    by_group: GroupAccuracy | None
     mistakes: tuple[Mistake, ...]
     answers: tuple[tuple[LabeledCell, Prediction], ...]
     failures: tuple[Failure, ...]
@@ -76,6 +80,8 @@ class ModelEvaluation:
         if result.balanced_accuracy_interval is not None:
             spread = result.balanced_accuracy_interval
             line += f" (95 % {spread.low:.4f}-{spread.high:.4f})"
+        if self.by_group is not None:
+            line += f"; {self.by_group.summary()}"
         return line + (f"; {self.leak}" if self.leak else "")
 
     def to_dict(self) -> dict[str, Any]:
@@ -93,13 +99,16 @@ class ModelEvaluation:
             "accepted_accuracy_interval": interval.to_dict() if interval else None,
             "set_coverage": self.set_coverage,
             "set_size": self.set_size,
+            "by_group": self.by_group.to_dict() if self.by_group else None,
             "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
             "dropped_labels": self.dropped,
         }
 
 
-def _leak(bundle: Bundle, dataset: str, split: str) -> str:
-    """Say whether the bundle has seen these cells."""
+def _leak(
+    bundle: Bundle, dataset: str, split: str, judged: Sequence[LabeledCell] = (), root: str | Path | None = None
+) -> str:
+    """Say whether the bundle has seen these cells, with numbers where the training cells can still be listed."""
     is_folder = dataset not in LABELED_SETS
     name = Path(dataset).name if is_folder else dataset
     for row in bundle.training_data:
@@ -109,9 +118,25 @@ def _leak(bundle: Bundle, dataset: str, split: str) -> str:
             unless = f", unless that was another folder named {name}" if is_folder else ""
             seen = "the model was trained on these pictures" if split else "training pictures included"
             return f"leaks: {seen}{unless}"
-        if not is_folder and name != trained and _source(name) == _source(trained):
+        if is_folder or _source(name) != _source(trained):
+            continue
+        measured = _shared(trained, used, judged, root)
+        if measured is not None:
+            return measured.sentence()
+        if name != trained:
             return "leaks: this split mixes pictures that the model was trained on"
     return ""
+
+
+def _shared(trained: str, used: str, judged: Sequence[LabeledCell], root: str | Path | None) -> SharedSources | None:
+    """Compare the judged cells with those of training; None where that cannot be done."""
+    if not judged or trained not in LABELED_SETS or any("bloodmnist" in cell.path.name for cell in judged[:1]):
+        return None
+    try:
+        learned = labeled_cells(trained, split=used, root=root)
+    except CorpuscleError:
+        return None
+    return shared_sources(learned, judged)
 
 
 def _source(dataset: str) -> str:
@@ -186,13 +211,14 @@ def evaluate(
         model=f"{reader.bundle.name} {reader.bundle.version}",
         dataset=str(dataset),
         split=split,
-        leak=_leak(reader.bundle, str(dataset), split),
+        leak=_leak(reader.bundle, str(dataset), split, cells, root),
         evaluation=evaluate_predictions(labels, probabilities, classes, groups=groups if any(groups) else None),
         accepted=n_kept / len(predictions),
         accepted_accuracy=n_right / n_kept if n_kept else None,
         accepted_interval=wilson_interval(n_right, n_kept) if n_kept else None,
         set_coverage=float(np.mean(held)),
         set_size=float(np.mean([len(item.prediction_set) for item in predictions])),
+        by_group=group_accuracy(groups, labels, probabilities),
         mistakes=tuple(most_confident_mistakes(files, labels, probabilities, classes)),
         answers=tuple((cells[index], item) for index, item in zip(read, predictions, strict=True)),
         failures=tuple(answer for answer in answers if isinstance(answer, Failure)),

@@ -13,7 +13,7 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, models, reading, runs
+from corpuscle.interfaces.commands import data, models, reading, runs, studies
 
 __all__ = ["app", "main"]
 
@@ -48,6 +48,8 @@ app.command("demo")(reading.demo)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
 app.command("compare")(runs.compare)
+app.command("models")(studies.models)
+app.command("study")(studies.study)
 app.command("benchmark")(models.benchmark)
 app.command("audit")(data.audit)
 app.command("fetch")(data.fetch)

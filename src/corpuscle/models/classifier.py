@@ -1,7 +1,8 @@
-"""A classifier: a backbone, global average pooling and one linear layer.
+"""A classifier: a backbone, global average pooling and one linear layer; or a flattened backbone and dense layers.
 
 Average pooling with a linear layer behind it makes the class activation map exact (Zhou et al. 2016,
-doi 10.1109/CVPR.2016.319): the map is the last features weighted by the head's row, no gradient needed.
+doi 10.1109/CVPR.2016.319): the map is the last features weighted by the head's row, no gradient needed. The flattened
+kind is how the older studies built theirs, and is here to be compared with.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-__all__ = ["Classifier", "ClassifierOutput", "ResidualBackbone"]
+__all__ = ["Classifier", "ClassifierOutput", "FlatClassifier", "ResidualBackbone", "plain_convolutions"]
 
 
 class ClassifierOutput(NamedTuple):
@@ -45,6 +46,43 @@ class Classifier(nn.Module):
         return ClassifierOutput(self.head(self.dropout(embedding)), embedding, features)
 
 
+class FlatClassifier(nn.Module):
+    """Backbone (Nx3xHxW to NxDxhxw), flattening, dense layers with ReLU, dropout and a linear head.
+
+    The embedding is what the last dense layer gives, NxW; the features are those of the backbone. The input must have
+    the side that the network was built for.
+    """
+
+    def __init__(self, backbone: nn.Module, flat: int, n_classes: int, *, dense: int, dropout: float = 0.0) -> None:
+        """Put one dense layer of `dense` units and a head for `n_classes` on `flat` flattened features."""
+        super().__init__()
+        self.backbone = backbone
+        self.dense = nn.Linear(flat, dense)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(dense, n_classes)
+
+    def forward(self, batch: torch.Tensor) -> ClassifierOutput:
+        """Classify a batch: Nx3xHxW float32, scaled as the bundle's preprocessing says."""
+        features = self.backbone(batch)
+        embedding = torch.relu(self.dense(features.flatten(1)))
+        return ClassifierOutput(self.head(self.dropout(embedding)), embedding, features)
+
+
+def plain_convolutions(widths: tuple[int, ...], *, norm: bool) -> nn.Sequential:
+    """Return one 3x3 convolution a width, each with ReLU and 2x2 max pooling, and batch normalization if asked.
+
+    Takes Nx3xHxW and gives Nx`widths[-1]`xhxw, h being H halved once a width, rounded down.
+    """
+    layers: list[nn.Module] = []
+    before = 3
+    for width in widths:
+        layers.append(nn.Conv2d(before, width, 3, padding=1, bias=not norm))
+        layers += [nn.BatchNorm2d(width)] if norm else []
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        before = width
+    return nn.Sequential(*layers)
+
+
 class _Residual(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016); the shortcut pools before its 1x1 convolution."""
 
@@ -55,7 +93,9 @@ class _Residual(nn.Module):
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(width)
         nn.init.zeros_(self.second_norm.weight)
-        shortcut: list[nn.Module] = [nn.AvgPool2d(2)] if stride == 2 else []
+        # An odd side is halved upwards, as the convolutions beside it do.
+        pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
+        shortcut: list[nn.Module] = [pool] if stride == 2 else []
         if stride == 2 or width_in != width:
             shortcut += [nn.Conv2d(width_in, width, 1, bias=False), nn.BatchNorm2d(width)]
         self.shortcut = nn.Sequential(*shortcut)
@@ -66,11 +106,11 @@ class _Residual(nn.Module):
 
 
 class ResidualBackbone(nn.Sequential):
-    """A small residual net: one strided stem, then stages that halve the side and widen."""
+    """A small residual net: a stem, strided unless the pictures are tiny, then stages that halve the side and widen."""
 
-    def __init__(self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> None:
+    def __init__(self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...], *, stride: int = 2) -> None:
         """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution."""
-        layers: list[nn.Module] = [nn.Conv2d(3, stem, 3, 2, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Conv2d(3, stem, 3, stride, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
         before = stem
         for width, depth in zip(widths, depths, strict=True):
             for index in range(depth):

@@ -18,14 +18,14 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from corpuscle.errors import BundleError
-from corpuscle.models.classifier import Classifier
+from corpuscle.models.zoo import CellNetwork
 
 __all__ = ["export_graph", "quantize_graph", "round_to_half"]
 
 OUTPUTS = ("logits", "embedding", "features")
 
 
-def round_to_half(network: Classifier) -> Classifier:
+def round_to_half(network: CellNetwork) -> CellNetwork:
     """Round every weight to a 16-bit float, in place, so that files of half the size hold the very same network."""
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -47,7 +47,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def export_graph(network: Classifier, path: Path, *, input_px: int) -> None:
+def export_graph(network: CellNetwork, path: Path, *, input_px: int) -> None:
     """Write a network as ONNX with the outputs logits, embedding and features, and a free batch size.
 
     Args:

@@ -43,7 +43,7 @@ class CellReader:
 
         Args:
             model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
-            framing: `auto`, `cell`, `center` or `whole`: which square of each picture is judged.
+            framing: One of `FRAMINGS`: which square of each picture is judged.
 
         Raises:
             BundleError: The bundle cannot be used.
@@ -87,7 +87,8 @@ class CellReader:
             reasons.append("unlike the known cells")
         if confidence < rule.minimum_confidence:
             reasons.append("too doubtful")
-        if framing.method == "center" and self.framing in ("auto", "cell"):
+        method = self.bundle.preprocessing.framing.method if self.framing == "auto" else self.framing
+        if framing.method == "center" and method in ("cell", "field"):
             reasons.append("no stained cell found")
         elif framing.method == "cell" and framing.stain < rule.minimum_stain:
             reasons.append("not stained like a nucleus or a platelet")
@@ -180,7 +181,7 @@ def classify(
     Args:
         sources: One or many of: a file, a folder (searched through), a glob pattern, an array HxWx3 uint8 RGB.
         model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
-        framing: Which square of a picture is judged: `auto`, `cell`, `center` or `whole`.
+        framing: Which square of a picture is judged: `auto`, `cell`, `field`, `center` or `whole`.
         workers: Threads; one a processor if 0.
         on_error: `raise` at the first picture that cannot be read, or `keep` going and return a `Failure` for it.
         progress: Called with (done, all).

@@ -29,6 +29,7 @@ _NOTHING_STAINED = "no stained cell found near the center, so a centered square 
 WHITE = 240
 """Grey value that the empty slide is brought to when the white balance is on."""
 _CANVAS_PX = 2**24
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _FINE = 4
 
 
@@ -42,6 +43,7 @@ class PreprocessingSpec:
         white_balance: Whether the empty slide is brought to the same light grey in every picture.
         mean: Subtracted from each channel after scaling to [0, 1].
         std: Divisor of each channel after that.
+        resampling: `bilinear` or `bicubic`, either with antialiasing.
     """
 
     input_px: int = 128
@@ -49,9 +51,12 @@ class PreprocessingSpec:
     white_balance: bool = True
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.25, 0.25, 0.25)
+    resampling: str = "bilinear"
 
     def __post_init__(self) -> None:
         """Refuse what no picture can be prepared with."""
+        if self.resampling not in _FILTERS:
+            raise UnknownNameError("resampling", str(self.resampling), tuple(_FILTERS))
         if not isinstance(self.input_px, int) or self.input_px < 8 or self.input_px > 1024:
             raise UsageError(f"input_px must be a whole number between 8 and 1024, not {self.input_px!r}.")
         if not isinstance(self.white_balance, bool):
@@ -97,7 +102,7 @@ def frame(
     Args:
         image: HxWx3 uint8 RGB.
         spec: The bundle's framing.
-        framing: One of `FRAMINGS`. `auto` and `cell` find the cell and fall back on the center.
+        framing: One of `FRAMINGS`; `auto` is the method of `spec`. `cell` and `field` fall back on the center.
         small: The picture shrunk by `shrink`, where the caller has it already.
         background: Color of the empty slide, where the caller has it already.
 
@@ -106,15 +111,23 @@ def frame(
     """
     if framing not in FRAMINGS:
         raise UnknownNameError("framing", framing, FRAMINGS)
-    if framing == "whole":
+    method = spec.method if framing == "auto" else framing
+    if method == "whole":
         return frame_whole(image)
-    if framing == "center":
+    if method == "center":
         return frame_center(image, spec)
-    found = frame_cell(image, spec, small=small, background=background)
+    found = frame_cell(image, spec, anywhere=method == "field", small=small, background=background)
     return found or frame_center(image, spec, _NOTHING_STAINED)
 
 
-def cut(image: Image8, square: Framing, size_px: int, *, background: npt.NDArray[np.float32]) -> Image8:
+def cut(
+    image: Image8,
+    square: Framing,
+    size_px: int,
+    *,
+    background: npt.NDArray[np.float32],
+    resampling: str = "bilinear",
+) -> Image8:
     """Cut a square out of a picture and resize it with antialiasing.
 
     Args:
@@ -122,6 +135,7 @@ def cut(image: Image8, square: Framing, size_px: int, *, background: npt.NDArray
         square: The square; what lies outside the picture is filled with the background.
         size_px: Side of the answer.
         background: Three float32 in [0, 255].
+        resampling: `bilinear` or `bicubic`.
 
     Returns:
         size_px x size_px x 3 uint8 RGB.
@@ -145,7 +159,7 @@ def cut(image: Image8, square: Framing, size_px: int, *, background: npt.NDArray
         picture = canvas
     first_x, first_y = x_min - left + before_x, y_min - top + before_y
     box = (first_x, first_y, min(first_x + side, picture.width), min(first_y + side, picture.height))
-    resized = picture.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+    resized = picture.resize((size_px, size_px), _FILTERS[resampling], box=box, reducing_gap=3.0)
     return np.asarray(resized)
 
 
@@ -189,10 +203,15 @@ def prepare(
     chosen = frame(image, spec.framing, framing=framing, small=small, background=background)
     extra = chosen.side_px * (widen - 1) / 2
     square = Framing(chosen.method, chosen.x_min - extra, chosen.y_min - extra, chosen.side_px * widen)
-    crop = cut(image, square, size_px or spec.input_px, background=background)
-    if spec.white_balance:
-        crop = np.minimum(crop * (WHITE / background) + np.float32(0.5), np.float32(255)).astype(np.uint8)
-    return crop, chosen
+    crop = cut(image, square, size_px or spec.input_px, background=background, resampling=spec.resampling)
+    return _white_balanced(crop, background) if spec.white_balance else crop, chosen
+
+
+def _white_balanced(crop: Image8, background: npt.NDArray[np.float32]) -> Image8:
+    """Bring the empty slide to a light grey, by a table of 256 values a channel."""
+    values = np.arange(256, dtype=np.float32)[None, :] * (WHITE / background)[:, None]
+    table = np.minimum(values + np.float32(0.5), np.float32(255)).astype(np.uint8)
+    return np.asarray(Image.fromarray(crop).point(table.ravel().tolist()))
 
 
 def to_batch(crops: npt.NDArray[np.uint8], spec: PreprocessingSpec) -> npt.NDArray[np.float32]:

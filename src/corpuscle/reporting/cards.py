@@ -12,6 +12,7 @@ from corpuscle.evaluation.model import ModelEvaluation, evaluate
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle, write_manifest
 from corpuscle.models.card import model_card
+from corpuscle.reporting.evaluations import write_evaluation
 
 __all__ = ["enter_figures", "measure_bundle"]
 
@@ -56,9 +57,17 @@ def measure_bundle(
     dataset: str,
     *,
     root: str | Path | None = None,
+    folder: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Bundle, list[str]]:
     """Measure a fresh bundle once on its data set's test split, and abroad where those pictures are at hand.
+
+    Args:
+        bundle: The bundle.
+        dataset: What it was trained on.
+        root: Folder that holds the data sets.
+        folder: Folder of the run; `evaluation/test` below it then gets report, tables and pictures.
+        progress: Called with (done, all).
 
     Returns:
         The bundle with the figures on its card, and a line for each evaluation.
@@ -73,5 +82,7 @@ def measure_bundle(
         except (DataError, NoInputError):
             continue
         lines.append(result.summary())
+        if folder is not None and split:
+            write_evaluation(result, folder / "evaluation" / split)
         bundle = enter_figures(bundle, result)
     return bundle, lines

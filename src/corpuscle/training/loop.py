@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from corpuscle.errors import RecipeError, TrainingError
+from corpuscle.models.pretrained import load_pretrained, reestimate_norms
 from corpuscle.models.zoo import build
 from corpuscle.prediction.classification import default_workers
 from corpuscle.preprocessing.augmentation import AugmentationSpec, augment, preset
@@ -32,9 +33,11 @@ from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
-from corpuscle.training.schedule import learning_rate, make_optimizer, note_plateau, update_average
+from corpuscle.training.schedule import follow_stage, learning_rate, make_optimizer, note_plateau, update_average
 
 __all__ = ["Watcher", "fit"]
+
+_NORM_PICTURES = 1024
 
 Watcher = Callable[[Progress, int, int], None]
 """Called with the progress, the steps done in this epoch and the steps of an epoch; after an epoch the two agree."""
@@ -55,7 +58,9 @@ class _Run:
 
     @property
     def steps(self) -> int:
-        return len(self.train.labels) // self.recipe.run.batch_size
+        limit = self.recipe.run.epoch_pictures
+        n = len(self.train.labels)
+        return (min(limit, n) if limit else n) // self.recipe.run.batch_size
 
 
 def fit(
@@ -91,14 +96,19 @@ def fit(
         RecipeError: The batch does not divide among the processes, or is larger than the training split.
         OutputError: The folder cannot be written.
     """
-    run = _start(recipe, train, val, n_classes, processes or Processes())
+    fresh = start is None and not (output / "checkpoint.safetensors").exists()
+    run = _start(recipe, train, val, n_classes, processes or Processes(), fresh=fresh)
     if start is not None:
         _begin_with(run, start)
     checkpoint = output / "checkpoint.safetensors"
     if checkpoint.exists():
         run.progress = load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
-    model = DistributedDataParallel(run.network) if run.processes.world > 1 else run.network
+    model = run.network
     while run.progress.epochs_done < recipe.run.epochs and not _is_stale(run):
+        run.network.train()
+        changed = follow_stage(run.network, recipe.model.stages, run.progress.epochs_done)
+        if run.processes.world > 1 and (changed or model is run.network):
+            model = DistributedDataParallel(run.network)
         record = _epoch(run, model, watcher)
         improved = _note(run, record)
         if run.processes.is_first:
@@ -112,8 +122,8 @@ def fit(
     return run.progress
 
 
-def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes) -> _Run:
-    """Build network, averaged copy and optimizer from the seed."""
+def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes, *, fresh: bool) -> _Run:
+    """Build network, averaged copy and optimizer from the seed; a fresh run takes given weights for its backbone."""
     threads = recipe.run.threads or max(1, default_workers() // processes.world)
     torch.set_num_threads(threads)
     if len(train.labels) < recipe.run.batch_size:
@@ -123,8 +133,12 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         )
     processes.rows(recipe.run.batch_size)
     torch.manual_seed(recipe.run.seed)
-    network: nn.Module = build(recipe.model.name, n_classes, dropout=recipe.model.dropout)
-    network = network.to(memory_format=torch.channels_last)
+    side = recipe.preprocessing.input_px
+    built = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
+    if recipe.model.pretrained and fresh:
+        load_pretrained(built, recipe.model.name, recipe.model.pretrained)
+        reestimate_norms(built, _plain_batches(recipe, train))
+    network: nn.Module = built.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
         weight.requires_grad = False
@@ -136,6 +150,24 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         precision = ("fp32", "bf16")[processes.agree(int(faster == "bf16"))]
     optimizer = make_optimizer(network, recipe.optimizer)
     return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision))
+
+
+def _plain_batches(recipe: Recipe, train: CropSet) -> Iterator[torch.Tensor]:
+    """Yield unchanged training pictures at the network's size, as the network gets them."""
+    chosen = np.random.default_rng(recipe.run.seed).permutation(len(train.labels))[:_NORM_PICTURES]
+    spec, widen = recipe.preprocessing, recipe.data.widen
+    generator = torch.Generator().manual_seed(0)
+    for part in np.array_split(np.sort(chosen), max(1, len(chosen) // 32)):
+        crops = torch.from_numpy(train.crops[part])
+        batch = augment(crops, preset("none"), size_px=spec.input_px, widen=widen, generator=generator)
+        yield _scaled(batch, recipe)
+
+
+def _scaled(batch: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Scale pictures in [0, 1] by the recipe's mean and spread."""
+    spec = recipe.preprocessing
+    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
+    return ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _begin_with(run: _Run, start: Path) -> None:
@@ -177,7 +209,6 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     order = np.random.default_rng(seed).permutation(len(run.train.labels))
     spec, rows = _augmentation(recipe, epoch), run.processes.rows(recipe.run.batch_size)
     sums = torch.zeros(2, dtype=torch.float64)
-    model.train()
     rate = 0.0
     for step in range(run.steps):
         chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])[rows]
@@ -202,18 +233,17 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
 def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
     """Change the weights by one batch; returns the sums of loss and of right answers."""
     recipe = run.recipe.optimizer
-    spec = run.recipe.preprocessing
-    mean, std = torch.tensor(spec.mean)[:, None, None], torch.tensor(spec.std)[:, None, None]
-    batch = ((batch - mean) / std).contiguous(memory_format=torch.channels_last)
+    batch = _scaled(batch, run.recipe)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
         logits = model(batch).logits
     loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
     _check_loss(loss.item(), run.progress.epochs_done)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    trained = [weight for weight in model.parameters() if weight.grad is not None]
+    torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
     right = (logits.argmax(1) == labels).sum()
     return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)

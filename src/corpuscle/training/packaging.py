@@ -21,9 +21,9 @@ from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
 from corpuscle.models.bundle import Bundle, RefusalRule, write_manifest
 from corpuscle.models.card import model_card
-from corpuscle.models.classifier import Classifier
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
-from corpuscle.models.zoo import build
+from corpuscle.models.pretrained import pretrained_about
+from corpuscle.models.zoo import CellNetwork, build
 from corpuscle.prediction.calibration import fit_reference, fit_refusal, fit_temperature, softmax
 from corpuscle.prediction.engine import Engine
 from corpuscle.preprocessing.transforms import PreprocessingSpec, to_batch
@@ -63,7 +63,7 @@ def _outputs(
     return np.concatenate(logits), np.concatenate(embeddings)
 
 
-def _check_export(network: Classifier, engine: Engine, crops: npt.NDArray[np.uint8], spec: PreprocessingSpec) -> None:
+def _check_export(network: CellNetwork, engine: Engine, crops: npt.NDArray[np.uint8], spec: PreprocessingSpec) -> None:
     """Compare the exported graph with torch: probabilities within 1e-4 and the same classes.
 
     Raises:
@@ -92,7 +92,6 @@ def make_bundle(
     val: CropSet,
     training_data: tuple[dict[str, object], ...],
     stains: npt.NDArray[np.floating] | None = None,
-    quantize: bool = True,
 ) -> Bundle:
     """Export, quantize, calibrate and write a bundle.
 
@@ -105,7 +104,6 @@ def make_bundle(
         val: The crops on which temperature and thresholds are chosen.
         training_data: Rows of `training_row`.
         stains: `Framing.stain` of the crops of `val`; without them bundles do not refuse for the stain.
-        quantize: Whether to make the 8-bit graph and predict with it.
 
     Raises:
         BundleError: The export differs from the network.
@@ -113,7 +111,7 @@ def make_bundle(
         OutputError: The folder cannot be written.
     """
     spec = recipe.preprocessing
-    network = build(recipe.model.name, len(classes), dropout=recipe.model.dropout)
+    network = build(recipe.model.name, len(classes), dropout=recipe.model.dropout, input_px=spec.input_px)
     try:
         network.load_state_dict(load_file(best))
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -129,11 +127,11 @@ def make_bundle(
     bundle = Bundle(
         folder=folder, name=recipe.name, version="1", task="classification", classes=classes, preprocessing=spec,
         temperature=1.0, refusal=rule, graph="model.onnx", training_data=training_data, metrics=(),
-        licence="Apache-2.0", attribution=_attribution(training_data), code_version=__version__,
+        licence="Apache-2.0", attribution=_attribution(recipe, training_data), code_version=__version__,
         recipe=recipe.to_dict(),
     )  # fmt: skip
     _check_export(network, Engine(bundle), val.crops, spec)
-    if quantize:
+    if recipe.bundle.quantize:
         chosen = np.random.default_rng(0).permutation(len(train.labels))[:_CALIBRATION_CROPS]
         batches = [
             to_batch(np.ascontiguousarray(train.crops[np.sort(part)]), spec) for part in np.array_split(chosen, 16)
@@ -143,9 +141,12 @@ def make_bundle(
     return _calibrate(bundle, train, val, stains)
 
 
-def _attribution(training_data: tuple[dict[str, object], ...]) -> tuple[str, ...]:
-    """Name the data that the weights were made from, as their licences ask."""
-    return tuple(f"Trained on {row['dataset']} ({row['licence']}): {row['citation']}." for row in training_data)
+def _attribution(recipe: Recipe, training_data: tuple[dict[str, object], ...]) -> tuple[str, ...]:
+    """Name the data, and the weights of others, that the weights were made from, as their licences ask."""
+    lines = [f"Trained on {row['dataset']} ({row['licence']}): {row['citation']}." for row in training_data]
+    if recipe.model.pretrained:
+        lines.append(pretrained_about(recipe.model.name, recipe.model.pretrained))
+    return tuple(lines)
 
 
 def _calibrate(bundle: Bundle, train: CropSet, val: CropSet, stains: npt.NDArray[np.floating] | None) -> Bundle:

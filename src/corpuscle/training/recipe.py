@@ -6,13 +6,23 @@ import json
 import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from corpuscle.errors import RecipeError, UsageError
 from corpuscle.preprocessing.transforms import PreprocessingSpec
 
-__all__ = ["AugmentationRecipe", "DataRecipe", "ModelRecipe", "OptimizerRecipe", "Recipe", "RunRecipe", "read_recipe"]
+__all__ = [
+    "AugmentationRecipe",
+    "BundleRecipe",
+    "DataRecipe",
+    "ModelRecipe",
+    "OptimizerRecipe",
+    "Recipe",
+    "RunRecipe",
+    "read_recipe",
+]
 
 _Section = TypeVar("_Section")
 _RANGES = {
@@ -27,6 +37,7 @@ _RANGES = {
     "run.seed": (0, 10**8),
     "run.early_stopping": (0, math.inf),
     "run.threads": (0, math.inf),
+    "run.epoch_pictures": (0, math.inf),
 }
 """Least and largest value of the keys that may be 0 or have an end."""
 
@@ -57,11 +68,30 @@ class ModelRecipe:
         dropout: Share of the embedding dropped in training.
         start: Another recipe, by its path from this one, whose best weights this run starts from; it is followed
             first, in the folder `start` of the run. Random weights if not given.
+        pretrained: Weights of the backbone that somebody else trained: `timm` for timm's own, which it gets over the
+            network, a safetensors file with timm's key names, or a bundle of the same network (name or folder). Norms
+            are then measured anew on the training split.
+        stages: What is trained when: tables with `epoch` (the first one, from 1) and `train` (beginnings of weights'
+            names, as `head` or `backbone.net.blocks.6`; an empty one is all). Norms of frozen parts keep their
+            statistics. All of the network from the start, if not given.
     """
 
     name: str = "corpuscle_s"
     dropout: float = 0.1
     start: dict[str, Any] = field(default_factory=dict)
+    pretrained: str = ""
+    stages: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse stages that nobody could follow."""
+        for stage in self.stages:
+            names = stage.get("train")
+            listed = isinstance(names, (list, tuple)) and names and all(isinstance(name, str) for name in names)
+            if set(stage) != {"epoch", "train"} or not isinstance(stage["epoch"], int) or not listed:
+                raise RecipeError('Each of model.stages needs epoch = NUMBER and train = ["BEGINNING OF A NAME", ...].')
+        epochs = [int(stage["epoch"]) for stage in self.stages]
+        if epochs and (epochs[0] != 1 or any(b <= a for a, b in pairwise(epochs))):
+            raise RecipeError(f"The epochs of model.stages must start at 1 and grow, not be {epochs}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +124,8 @@ class OptimizerRecipe:
         plateau_patience: Epochs without progress after which `plateau` multiplies the rate by 0.3.
         clip_norm: Largest norm of the gradient.
         label_smoothing: Share of each label spread over all classes.
+        rates: Factors on the learning rate of weights whose names begin so, as `{ backbone = 0.1 }`; the longest
+            beginning counts.
     """
 
     name: str = "adamw"
@@ -104,6 +136,7 @@ class OptimizerRecipe:
     plateau_patience: int = 3
     clip_norm: float = 2.0
     label_smoothing: float = 0.05
+    rates: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +151,8 @@ class RunRecipe:
         early_stopping: Epochs without a better `val` after which training ends, 0 for never.
         precision: `auto` (a one-second probe chooses), `fp32` or `bf16`.
         threads: CPU threads a process, 0 for all.
+        epoch_pictures: Pictures of one epoch, drawn anew each time from the training split; 0 for all of it. For sets
+            that hold many versions of few photographs.
     """
 
     epochs: int = 30
@@ -127,6 +162,18 @@ class RunRecipe:
     early_stopping: int = 0
     precision: str = "auto"
     threads: int = 0
+    epoch_pictures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecipe:
+    """How the finished network is packed.
+
+    Attributes:
+        quantize: Whether an 8-bit graph predicts, as is fastest; else the exact one.
+    """
+
+    quantize: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +191,7 @@ class Recipe:
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
+    bundle: BundleRecipe = field(default_factory=BundleRecipe)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be followed."""
@@ -171,6 +219,13 @@ class Recipe:
             if not least <= number <= largest:
                 wanted = f"{least} or more" if largest == math.inf else f"between {least} and {largest}"
                 raise RecipeError(f"{key} must be {wanted}, not {number}.")
+        self._check_the_rest()
+
+    def _check_the_rest(self) -> None:
+        """Refuse numbers of tables and single keys with ranges of their own."""
+        for key, factor in self.optimizer.rates.items():
+            if not (isinstance(factor, (int, float)) and math.isfinite(factor) and factor >= 0):
+                raise RecipeError(f"optimizer.rates.{key} must be a number of 0 or more, not {factor!r}.")
         if not 0 <= self.run.ema_decay < 1:
             raise RecipeError(f"run.ema_decay must lie in [0, 1), not {self.run.ema_decay}.")
         for key, value in self.augmentation.overrides.items():
@@ -224,6 +279,8 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return float(value)
     if hint == tuple[str, ...] and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
         return tuple(value)
+    if hint == tuple[dict[str, Any], ...] and isinstance(value, (list, tuple)):
+        return tuple(_value(dict[str, Any], item, key) for item in value)
     if hint == tuple[float, float, float] and isinstance(value, (list, tuple)):
         return tuple(_value(float, item, key) for item in value)
     plain = hint if isinstance(hint, type) else getattr(hint, "__origin__", object)

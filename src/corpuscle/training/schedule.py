@@ -3,24 +3,83 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
+from corpuscle.errors import RecipeError
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.recipe import OptimizerRecipe
 
-__all__ = ["learning_rate", "make_optimizer", "note_plateau", "update_average"]
+__all__ = ["begins", "follow_stage", "learning_rate", "make_optimizer", "note_plateau", "update_average"]
 
 
 def make_optimizer(network: nn.Module, recipe: OptimizerRecipe) -> torch.optim.Optimizer:
-    """Make the optimizer; biases and norms (anything with one axis) are not decayed."""
-    decayed = [weight for weight in network.parameters() if weight.ndim > 1]
-    plain = [weight for weight in network.parameters() if weight.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    """Make the optimizer, a group for each factor of `recipe.rates` and kind of decay.
+
+    Biases and norms (anything with one axis) are not decayed. Each group keeps its factor as `factor`.
+
+    Raises:
+        RecipeError: No weight's name begins as one of the rates says.
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    used = set()
+    for name, weight in network.named_parameters():
+        beginnings = [key for key in recipe.rates if begins(name, key)]
+        chosen = max(beginnings, key=len) if beginnings else ""
+        used |= set(beginnings)
+        factor = float(recipe.rates.get(chosen, 1.0)) if beginnings else 1.0
+        decay = recipe.weight_decay if weight.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(weight)
+    idle = [key for key in recipe.rates if key not in used]
+    if idle:
+        raise RecipeError(f"optimizer.rates.{idle[0]}: no weight's name begins so. {_some_names(network)}")
+    tables = [{"params": part, "weight_decay": decay, "factor": factor} for (factor, decay), part in groups.items()]
     if recipe.name == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.99))
+        return torch.optim.SGD(tables, lr=recipe.learning_rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(tables, lr=recipe.learning_rate, betas=(0.9, 0.99))
+
+
+def begins(name: str, beginning: str) -> bool:
+    """Whether a dotted name begins with whole parts of another; anything begins with the empty one."""
+    return not beginning or name == beginning or name.startswith(beginning + ".")
+
+
+def _some_names(network: nn.Module) -> str:
+    names = [name for name, _ in network.named_parameters()]
+    return f"Names here are as {names[0]} and {names[-1]}."
+
+
+def follow_stage(network: nn.Module, stages: tuple[dict[str, Any], ...], epoch: int) -> bool:
+    """Freeze and unfreeze weights as the stage of an epoch (from 0) says, and keep the statistics of frozen norms.
+
+    To be called after `network.train()`, which would set all norms going again.
+
+    Returns:
+        Whether which weights are trained has changed.
+
+    Raises:
+        RecipeError: No weight's name begins as the stage says.
+    """
+    if not stages:
+        return False
+    stage = [item for item in stages if item["epoch"] <= epoch + 1][-1]
+    names = stage["train"]
+    changed = False
+    trained = set()
+    for name, weight in network.named_parameters():
+        wanted = [key for key in names if begins(name, key)]
+        trained |= set(wanted)
+        changed |= weight.requires_grad != bool(wanted)
+        weight.requires_grad = bool(wanted)
+    idle = [key for key in names if key not in trained]
+    if idle:
+        raise RecipeError(f"model.stages: no weight's name begins with {idle[0]}. {_some_names(network)}")
+    for layer in network.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and not layer.weight.requires_grad:
+            layer.eval()
+    return changed
 
 
 def learning_rate(recipe: OptimizerRecipe, step: int, steps: int, *, factor: float = 1.0) -> float:

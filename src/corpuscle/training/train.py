@@ -20,6 +20,7 @@ from corpuscle.training.checkpoint import Progress
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
+from corpuscle.training.facts import split_leak, write_facts
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
@@ -57,8 +58,9 @@ def train(
 ) -> TrainingResult:
     """Train as the recipe says and write a bundle; goes on where an earlier run in `output` stopped.
 
-    Writes `recipe.json`, `checkpoint.safetensors`, `best.safetensors`, `curves.csv`, `curves.png` and the folder
-    `bundle`. Under `torchrun` all processes work on the same run and the first one writes.
+    Writes `recipe.json`, `checkpoint.safetensors`, `best.safetensors`, `curves.csv`, `curves.png`, at the end
+    `run.json` with what the run cost, and the folder `bundle`.
+    Under `torchrun` all processes work on the same run and the first one writes.
 
     Args:
         recipe: What to do.
@@ -100,6 +102,7 @@ def _train(
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
     bundle = _package(recipe, result.classes, folder, result.cells, result.val)
+    write_facts(recipe, result.progress, folder, len(result.classes), leak=split_leak(recipe.data.dataset, root))
     return TrainingResult(bundle, result.progress, folder, finished=True)
 
 

@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.robustness import FramingRobustness
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["benchmark", "evaluate", "train"]
+__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -36,7 +37,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for report, tables, pictures.")] = None,
     record: _Record = None,
     data_root: _DataRoot = None,
-    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, center or whole.")] = "auto",
+    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals."""
@@ -75,6 +76,9 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/NAME by default.")
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a key: run.epochs=5.")] = None,
+    pretrained: Annotated[
+        str, typer.Option(help="Weights to start the backbone from: `timm`, or a safetensors file.")
+    ] = "",
     data_root: _DataRoot = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
@@ -87,10 +91,12 @@ def train(
     except ModuleNotFoundError as error:
         raise MissingExtraError("Training", "train") from error
     plan = read_recipe(recipe, tuple(settings or ()))
+    if pretrained:
+        plan = replace(plan, model=replace(plan.model, pretrained=pretrained))
     folder = output or Path("runs") / plan.name
-    stopper = _Stopper()
+    stopper = Stopper()
     with progress_bar("cutting crops") as show:
-        result = run(plan, output=folder, root=data_root, watcher=_EpochPrinter(), on_crops=show, stop=stopper.asked)
+        result = run(plan, output=folder, root=data_root, watcher=EpochPrinter(), on_crops=show, stop=stopper.asked)
     if not result.finished:
         note(f"Stopped after epoch {result.progress.epochs_done}. The same command goes on from here.")
         raise typer.Exit(130)
@@ -99,7 +105,7 @@ def train(
     from corpuscle.reporting.cards import measure_bundle
 
     with progress_bar("measuring") as show:
-        _, figures = measure_bundle(result.bundle, plan.data.dataset, root=data_root, progress=show)
+        _, figures = measure_bundle(result.bundle, plan.data.dataset, root=data_root, folder=folder, progress=show)
     outcome: dict[str, Any] = {
         "bundle": str(result.bundle.folder),
         "best_epoch": result.progress.best_epoch,
@@ -118,7 +124,7 @@ def train(
         )
 
 
-class _Stopper:
+class Stopper:
     """Turns the first interrupt into a stop after the epoch; the second one ends at once."""
 
     def __init__(self) -> None:
@@ -133,10 +139,11 @@ class _Stopper:
         note("Stopping after this epoch; interrupt once more to stop at once (the last epoch is kept).")
 
     def asked(self) -> bool:
+        """Whether an interrupt came."""
         return self._asked
 
 
-class _EpochPrinter:
+class EpochPrinter:
     """Prints a line an epoch, and on a terminal the steps and the time left in between."""
 
     def __init__(self) -> None:
@@ -145,6 +152,7 @@ class _EpochPrinter:
         self._live = sys.stderr.isatty()
 
     def __call__(self, progress: Progress, step: int, steps: int) -> None:
+        """Show a step or, where it is the last, the epoch."""
         if step < steps:
             if self._began is None:
                 self._began, self._first_step = time.monotonic(), progress.epochs_done * steps + step

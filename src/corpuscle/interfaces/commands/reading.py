@@ -25,7 +25,7 @@ def classify(
     paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched through) or glob patterns.")],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.csv or FILE.json.")] = None,
-    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, center or whole.")] = "auto",
+    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one a processor.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:

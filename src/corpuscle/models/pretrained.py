@@ -1,0 +1,165 @@
+"""Weights that somebody else trained, put into the backbone of one of our classifiers.
+
+Weights learned elsewhere come with the batch statistics of other pictures, and sometimes of another padding: the
+TensorFlow nets pad at one side, ours at both. `reestimate_norms` measures the statistics again on the pictures at
+hand, before anything is trained or frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from corpuscle.errors import DataError, InputError, UsageError
+from corpuscle.models.bundle import load_bundle, shipped_bundles
+from corpuscle.models.zoo import CellNetwork, timm_name
+
+__all__ = ["FROM_TIMM", "load_pretrained", "pretrained_about", "pretrained_licence", "reestimate_norms"]
+
+FROM_TIMM = "timm"
+"""What to ask for where timm is to get its own weights over the network."""
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+
+
+def pretrained_licence(name: str) -> str:
+    """Return the licence that timm states for its weights of a network of the zoo; empty where there are none."""
+    inner = timm_name(name)
+    if not inner:
+        return ""
+    import timm
+
+    entry = timm.get_pretrained_cfg(inner)
+    return str(entry.license or "not stated") if entry is not None and entry.has_weights else "no weights"
+
+
+def pretrained_about(name: str, source: str) -> str:
+    """Say on a model card where the weights of a backbone come from, and under which licence.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    if source == FROM_TIMM:
+        return f"Backbone started from timm's weights of {timm_name(name)} ({pretrained_licence(name)})."
+    if _is_bundle(source):
+        bundle = load_bundle(source)
+        return f"Backbone started from the bundle {bundle.name} {bundle.version}. " + " ".join(bundle.attribution)
+    try:
+        with safe_open(source, framework="pt") as file:
+            origin = (file.metadata() or {}).get("source", "source and licence not stated in the file")
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights {source} cannot be read ({error}). Name a safetensors file.") from error
+    return f"Backbone started from the weights {Path(source).name}: {origin}."
+
+
+def load_pretrained(network: CellNetwork, name: str, source: str) -> None:
+    """Put weights into the backbone; the head keeps its random ones.
+
+    Args:
+        network: What `build(name, ...)` gave.
+        name: Its name in the zoo.
+        source: `FROM_TIMM`, a safetensors file with timm's key names (a classifier in it is left out), or a bundle of
+            the same network: a shipped one's name or a folder.
+
+    Raises:
+        UsageError: The network has no timm network inside, and `source` is no bundle.
+        InputError: The weights cannot be read, or belong to another network.
+        DataError: timm cannot get its weights.
+        BundleError: The bundle cannot be used.
+    """
+    if _is_bundle(source):
+        _from_bundle(network, name, source)
+        return
+    inner = timm_name(name)
+    if not inner:
+        raise UsageError(f"The network {name} is our own: there are no weights to start from. Leave out `pretrained`.")
+    tensors = _from_timm(inner) if source == FROM_TIMM else _from_file(Path(source))
+    target: nn.Module = network.backbone.net  # type: ignore[assignment]
+    needed = target.state_dict()
+    counters = {key for key in needed if key.endswith("num_batches_tracked")}
+    missing = [key for key in needed if key not in tensors and key not in counters]
+    if missing:
+        raise InputError(
+            f"The weights {source} lack {missing[0]} of {inner}. Give those of {inner}, with timm's names."
+        )
+    strange = [key for key in needed if key in tensors and tensors[key].shape != needed[key].shape]
+    if strange:
+        raise InputError(f"The weights {source} do not fit {inner} at {strange[0]}. Give those of {inner}.")
+    target.load_state_dict({key: tensors.get(key, value).to(value.dtype) for key, value in needed.items()})
+
+
+def _is_bundle(source: str) -> bool:
+    return source in shipped_bundles() or Path(source).is_dir()
+
+
+def _from_bundle(network: CellNetwork, name: str, source: str) -> None:
+    """Put the backbone of a bundle into a network of the same name."""
+    bundle = load_bundle(source)
+    other = bundle.recipe.get("model", {}).get("name")
+    if other != name:
+        raise InputError(f"The bundle {bundle.name} holds the network {other}, not {name}. Name a bundle of {name}.")
+    tensors = _from_file(bundle.folder / "weights.safetensors")
+    backbone = {
+        key.removeprefix("backbone."): value.float() if value.is_floating_point() else value
+        for key, value in tensors.items()
+        if key.startswith("backbone.")
+    }
+    try:
+        network.backbone.load_state_dict(backbone)
+    except RuntimeError as error:
+        raise InputError(f"The weights of the bundle {bundle.name} do not fit the network {name}.") from error
+
+
+def _from_timm(inner: str) -> dict[str, torch.Tensor]:
+    """Let timm get its weights, from its cache or over the network."""
+    import timm
+
+    try:
+        tensors: dict[str, torch.Tensor] = timm.create_model(inner, pretrained=True).state_dict()
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"timm cannot get its weights of {inner} ({first}). Connect to the network once, or name a safetensors "
+            "file with --pretrained FILE."
+        ) from error
+    return tensors
+
+
+def _from_file(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The weights {path} cannot be read ({error}). Name a safetensors file.") from error
+
+
+@torch.no_grad()
+def reestimate_norms(network: nn.Module, batches: Iterable[torch.Tensor]) -> int:
+    """Measure the running mean and variance of every batch normalization anew, as plain averages over the batches.
+
+    Args:
+        network: Left in the mode, training or evaluation, that it was in.
+        batches: Nx3xHxW float32 each, as the network gets them; some hundred pictures are enough.
+
+    Returns:
+        Number of normalizations.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, _NORMS)]
+    if not norms:
+        return 0
+    was_training, momenta = network.training, [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None
+    network.train()
+    for batch in batches:
+        network(batch)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+    network.train(was_training)
+    return len(norms)

@@ -1,0 +1,171 @@
+"""Follows a study: trains what is missing, keeps what each run measured, and writes the page."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from corpuscle.data.labeled import labeled_cells
+from corpuscle.errors import CorpuscleError, UsageError
+from corpuscle.files import make_folder, written_whole
+from corpuscle.reporting.cards import measure_bundle
+from corpuscle.reporting.study_page import study_page
+from corpuscle.reporting.study_plan import Part, Row, Study
+from corpuscle.training.loop import Watcher
+from corpuscle.training.recipe import Recipe, read_recipe
+from corpuscle.training.train import train
+
+__all__ = ["StudyHooks", "collect_study", "follow_study", "write_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyHooks:
+    """What the caller wants to be told and asked.
+
+    Attributes:
+        run: Told the name of each run before it starts.
+        watcher: Told of every step and epoch.
+        crops: Called with (done, all) while pictures are cut or judged.
+        stop: Asked after every epoch; True stops the study, to be gone on with later.
+    """
+
+    run: Callable[[str], None] = lambda name: None  # noqa: ARG005
+    watcher: Watcher | None = None
+    crops: Callable[[int, int], None] | None = None
+    stop: Callable[[], bool] = lambda: False
+
+
+def _folder(output: Path, study: Study, part: Part, seed: int) -> Path:
+    return output / study.name / f"{part.name}-seed{seed}"
+
+
+def _recipe(row: Row, part: Part, seed: int, pretrained: str) -> Recipe:
+    recipe = read_recipe(row.recipe, (*part.settings, f"run.seed={seed}"))
+    # Weights at hand take the place of those that timm would get over the network.
+    if pretrained and recipe.model.pretrained:
+        recipe = replace(recipe, model=replace(recipe.model, pretrained=pretrained))
+    return recipe
+
+
+def _is_done(folder: Path) -> bool:
+    return (folder / "evaluation" / "test" / "evaluation.json").exists() and (folder / "run.json").exists()
+
+
+def follow_study(
+    study: Study,
+    output: Path,
+    *,
+    root: str | Path | None = None,
+    pretrained: str = "",
+    only: tuple[str, ...] = (),
+    hooks: StudyHooks | None = None,
+) -> bool:
+    """Train and measure every run of a study that is not done yet, each in `OUTPUT/STUDY/PART-seedK`.
+
+    Args:
+        study: The study.
+        output: Folder of all studies' runs.
+        root: Folder that holds the data sets.
+        pretrained: Weights for recipes that start from timm's; theirs if empty.
+        only: Names of parts to run; all if empty.
+        hooks: What to tell and ask.
+
+    Returns:
+        Whether all is done; False where it was stopped.
+
+    Raises:
+        UsageError: `only` names no part of the study.
+        CorpuscleError: A run failed.
+    """
+    calls = hooks or StudyHooks()
+    names = {part.name for row in study.rows for part in row.parts}
+    strange = [name for name in only if name not in names]
+    if strange:
+        raise UsageError(f"The study {study.name} has no part {strange[0]!r}. Its parts: {', '.join(sorted(names))}.")
+    for row in study.rows:
+        for part in row.parts:
+            for seed in row.seeds:
+                folder = _folder(output, study, part, seed)
+                if (only and part.name not in only) or _is_done(folder):
+                    continue
+                calls.run(f"{study.name}: {part.name}, seed {seed}")
+                recipe = _recipe(row, part, seed, pretrained)
+                result = train(
+                    recipe, output=folder, root=root, watcher=calls.watcher, on_crops=calls.crops, stop=calls.stop
+                )
+                if not result.finished:
+                    return False
+                if result.bundle is not None:
+                    measure_bundle(result.bundle, recipe.data.dataset, root=root, folder=folder, progress=calls.crops)
+    return True
+
+
+def collect_study(study: Study, output: Path, store: Path, *, root: str | Path | None = None) -> dict[str, Any]:
+    """Gather what the finished runs of a study measured, beside what the store holds of earlier ones.
+
+    Args:
+        study: The study.
+        output: Folder of all studies' runs.
+        store: The JSON file beside the page; need not exist.
+        root: Folder that holds the data sets, to count classes and splits.
+
+    Returns:
+        `runs` by `PART-seedK`, and `splits`: cells by data set, split and class.
+
+    Raises:
+        UsageError: The store or a run's file cannot be read.
+    """
+    try:
+        kept: dict[str, Any] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+        entries: dict[str, Any] = {"runs": dict(kept.get("runs", {})), "splits": dict(kept.get("splits", {}))}
+        for row in study.rows:
+            for part in row.parts:
+                for seed in row.seeds:
+                    folder = _folder(output, study, part, seed)
+                    if _is_done(folder):
+                        entries["runs"][folder.name] = _measured(folder)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"What was measured of {study.name} cannot be read ({error}). Run the study again.") from error
+    for name in {str(run["facts"]["dataset"]) for run in entries["runs"].values()} - set(entries["splits"]):
+        try:
+            cells = labeled_cells(name, root=root)
+        except CorpuscleError:
+            continue
+        counts = Counter((cell.split, cell.class_name) for cell in cells)
+        table: dict[str, dict[str, int]] = {}
+        for (split, key), n in sorted(counts.items()):
+            table.setdefault(split, {})[key] = n
+        entries["splits"][name] = table
+    return entries
+
+
+def _measured(folder: Path) -> dict[str, Any]:
+    """Read what a run cost and how it did on its test split."""
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    found = json.loads((folder / "evaluation" / "test" / "evaluation.json").read_text(encoding="utf-8"))
+    keys = ("n", "accuracy", "accuracy_interval", "accuracy_group_interval", "balanced_accuracy", "macro", "classes",
+            "confusion", "calibration_error", "leak", "by_group", "per_class")  # fmt: skip
+    history = (folder / "curves.csv").read_text(encoding="utf-8").splitlines()
+    return {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history}
+
+
+def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:
+    """Write a study's page, the store beside it, and the curves of the first run of its last row.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    make_folder(page.parent)
+    with written_whole(page.with_suffix(".json")) as part:
+        part.write_text(json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    with written_whole(page) as part:
+        part.write_text(study_page(study, entries), encoding="utf-8")
+
+
+def study_to_dict(study: Study) -> dict[str, Any]:
+    """Return a study as plain values for JSON."""
+    return json.loads(json.dumps(asdict(study), default=str))  # type: ignore[no-any-return]

@@ -1,0 +1,68 @@
+"""What a finished run cost and what is known against its figures: `run.json`, by which runs are compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from corpuscle import __version__
+from corpuscle.data.labeled import labeled_cells
+from corpuscle.data.leaks import shared_sources
+from corpuscle.errors import CorpuscleError
+from corpuscle.evaluation.machine import machine_line
+from corpuscle.files import written_whole
+from corpuscle.models.sizes import network_size
+from corpuscle.models.zoo import build
+from corpuscle.training.checkpoint import Progress
+from corpuscle.training.recipe import Recipe
+
+__all__ = ["split_leak", "write_facts"]
+
+
+def split_leak(dataset: str, root: str | Path | None) -> str:
+    """Measure what the training and test splits of a data set share.
+
+    Returns:
+        `leaks: ...` with the numbers; empty if nothing is shared, or if the set has no test split.
+    """
+    try:
+        learned = labeled_cells(dataset, split="train", root=root)
+        judged = labeled_cells(dataset, split="test", root=root)
+    except CorpuscleError:
+        return ""
+    return shared_sources(learned, judged).sentence()
+
+
+def write_facts(recipe: Recipe, progress: Progress, folder: Path, n_classes: int, *, leak: str) -> None:
+    """Write `run.json`.
+
+    Args:
+        recipe: The run.
+        progress: Its history.
+        folder: The run's folder.
+        n_classes: Number of classes.
+        leak: What `split_leak` found.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    spec = recipe.preprocessing
+    size = network_size(build(recipe.model.name, n_classes, input_px=spec.input_px), spec.input_px)
+    facts = {
+        "format": 1,
+        "name": recipe.name,
+        "model": recipe.model.name,
+        "dataset": recipe.data.dataset,
+        "seed": recipe.run.seed,
+        "input_px": spec.input_px,
+        "parameters": size.parameters,
+        "multiply_adds": size.multiply_adds,
+        "training_seconds": round(sum(record.seconds for record in progress.history), 1),
+        "epochs": progress.epochs_done,
+        "best_epoch": progress.best_epoch,
+        "machine": machine_line(),
+        "leak": leak,
+        "code_version": __version__,
+    }
+    with written_whole(folder / "run.json") as part:
+        part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
