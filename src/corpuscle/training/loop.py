@@ -23,6 +23,7 @@ from corpuscle.preprocessing.transforms import to_batch
 from corpuscle.training.checkpoint import (
     EpochRecord,
     Progress,
+    begin_alike,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -92,11 +93,16 @@ def fit(
         OutputError: The folder cannot be written.
     """
     run = _start(recipe, train, val, n_classes, processes or Processes())
-    if start is not None:
-        _begin_with(run, start)
     checkpoint = output / "checkpoint.safetensors"
-    if checkpoint.exists():
-        run.progress = load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
+
+    def begin() -> Progress:
+        if start is not None:
+            _begin_with(run, start)
+        if not checkpoint.exists():
+            return run.progress
+        return load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
+
+    run.progress = begin_alike(begin, run.network, run.average, run.optimizer, processes=run.processes)
     model = DistributedDataParallel(run.network) if run.processes.world > 1 else run.network
     while run.progress.epochs_done < recipe.run.epochs and not _is_stale(run):
         record = _epoch(run, model, watcher)
@@ -114,7 +120,7 @@ def fit(
 
 def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes) -> _Run:
     """Build network, averaged copy and optimizer from the seed."""
-    threads = recipe.run.threads or max(1, default_workers() // processes.world)
+    threads = recipe.run.threads or max(1, default_workers() // processes.here)
     torch.set_num_threads(threads)
     if len(train.labels) < recipe.run.batch_size:
         raise RecipeError(
