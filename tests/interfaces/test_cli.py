@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -572,19 +571,3 @@ def test_a_mistake_of_ours_is_not_hidden(cli, monkeypatch):
     monkeypatch.setattr(cli_module, "app", fail)
     with pytest.raises(FileNotFoundError):
         cli("doctor")
-
-
-def test_a_signal_stops_after_the_epoch_and_under_torchrun_at_once(monkeypatch, capsys):
-    from corpuscle.interfaces.commands.models import _Stopper
-
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    stopper = _Stopper()
-    stopper._handle(signal.SIGTERM, None)
-    assert stopper.asked()
-    assert "Stopping after this epoch" in capsys.readouterr().err
-    with pytest.raises(KeyboardInterrupt):
-        stopper._handle(signal.SIGTERM, None)
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    with pytest.raises(KeyboardInterrupt):
-        _Stopper()._handle(signal.SIGTERM, None)
