@@ -4,7 +4,9 @@ import itertools
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -14,7 +16,15 @@ from torch import nn
 from corpuscle.errors import OutputError, TrainingError
 from corpuscle.models.zoo import build
 from corpuscle.training import checkpoint
-from corpuscle.training.checkpoint import EpochRecord, Progress, load_checkpoint, save_checkpoint, save_weights
+from corpuscle.training.checkpoint import (
+    EpochRecord,
+    Progress,
+    begin_alike,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from corpuscle.training.distributed import Processes
 from corpuscle.training.recipe import OptimizerRecipe
 from corpuscle.training.schedule import make_optimizer
 
@@ -87,6 +97,33 @@ def test_a_checkpoint_of_another_recipe_or_form_is_refused(tmp_path):
     save_weights(path, mine[0].state_dict(), {"recipe": "{}", "progress": "{}"})
     with pytest.raises(TrainingError, match="does not fit"):
         load_checkpoint(path, *mine, recipe={})
+
+
+class Wire(Processes):
+    """Two processes in one: what the first sends is what the second gets."""
+
+    sent: ClassVar[list[bytes]] = []
+
+    def from_first(self, read: Callable[[], bytes]) -> bytes:
+        if self.is_first:
+            self.sent.append(read())
+        return self.sent[-1]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_a_process_without_files_goes_on_like_the_first(name, steps, tmp_path):
+    first, second = parts(name, 1), parts(name, 2)
+    for seed in range(steps):
+        step(first[0], first[2], seed)
+    progress = Progress(epochs_done=steps, precision="bf16", history=[RECORD] * steps)
+    assert begin_alike(lambda: progress, *first, processes=Wire(0, 2)) == progress
+    found = begin_alike(lambda: pytest.fail("only the first one reads"), *second, processes=Wire(1, 2))
+    assert found == progress
+    for network, optimizer in ((first[0], first[2]), (second[0], second[2])):
+        step(network, optimizer, 9)
+    for one, other in zip(first[:2], second[:2], strict=True):
+        assert all(torch.equal(value, other.state_dict()[key]) for key, value in one.state_dict().items())
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("I/O error")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 from toy_fit import CLASSES, toy_recipe
 
-from corpuscle.errors import RecipeError
+from corpuscle.errors import RecipeError, TrainingError
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.distributed import Processes, join, synchronize_norms
 from corpuscle.training.loop import fit
@@ -79,6 +80,35 @@ def test_a_batch_that_does_not_divide_is_refused(toy_sets, tmp_path):
     with pytest.raises(RecipeError, match=r"run\.batch_size 7 must be a multiple of the 2 processes"):
         fit(toy_recipe(run__batch_size=7), *toy_sets, len(CLASSES), tmp_path, processes=Processes(0, 2))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_hold_other_things_are_refused(monkeypatch):
+    """All processes get to see the digest of each."""
+    Processes(0, 1).check_same("recipe", "one")
+    digests = [hashlib.sha256(text.encode()).digest() for text in ("one", "one", "two")]
+
+    def gather(found: list[torch.Tensor], mine: torch.Tensor) -> None:
+        for place, digest in zip(found, digests, strict=True):
+            place.copy_(torch.frombuffer(bytearray(digest), dtype=torch.uint8))
+
+    monkeypatch.setattr(torch.distributed, "all_gather", gather)
+    for rank, text in enumerate(("one", "one", "two")):
+        with pytest.raises(TrainingError, match=r"Process 2 does not have the same recipe as process 0"):
+            Processes(rank, 3).check_same("recipe", text)
+    digests[2] = digests[0]
+    Processes(1, 3).check_same("recipe", "one")
+
+
+def test_a_connection_that_breaks_is_a_sentence_and_other_failures_stay_what_they_are(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
+    for error, kind in (
+        ("[gloo/transport/tcp/pair.cc:545] Read error", TrainingError),
+        ("shapes differ", RuntimeError),
+    ):
+        with pytest.raises(kind) as caught, Processes(0, 2):
+            raise RuntimeError(error)
+        assert ("connection to another process" in str(caught.value)) == (kind is TrainingError)
 
 
 def test_synchronized_norms_keep_names_weights_and_answers():

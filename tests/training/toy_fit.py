@@ -1,8 +1,9 @@
 """A tiny training on made-up crops, for the tests to call and to start as a process of its own.
 
-As a script: `toy_fit.py OUTPUT SETTINGS` fits the toy network, SETTINGS being JSON as for `toy_recipe`; with
-`CORPUSCLE_TEST_KILL=EPOCH,STEP` it kills itself there, as the operating system would, and under `torchrun` all
-processes work together.
+As a script: `toy_fit.py OUTPUT SETTINGS` fits the toy network, SETTINGS being JSON as for `toy_recipe`, and prints how
+many steps it made. With `CORPUSCLE_TEST_KILL=EPOCH,STEP` or `EPOCH,STEP,RANK` the process of that rank kills itself
+inside that step, as the operating system would, unless `torchrun` has started it again. Under `torchrun` all processes
+work together; `{rank}` in OUTPUT gives each a folder of its own.
 """
 
 from __future__ import annotations
@@ -56,18 +57,37 @@ def toy_crops() -> tuple[CropSet, CropSet]:
 
 def main() -> None:
     """Fit as the command line says."""
+    from corpuscle.errors import CorpuscleError
     from corpuscle.training.distributed import join
     from corpuscle.training.loop import fit
 
-    kill = tuple(int(part) for part in os.environ.get("CORPUSCLE_TEST_KILL", "0,0").split(","))
+    start = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    steps = _count_steps("0,0" if start else os.environ.get("CORPUSCLE_TEST_KILL", "0,0"))
+    try:
+        with join() as processes:
+            recipe, output = toy_recipe(**json.loads(sys.argv[2])), Path(sys.argv[1].format(rank=processes.rank))
+            fit(recipe, *toy_crops(), len(CLASSES), output, processes=processes)
+    except CorpuscleError as error:
+        sys.exit(f"toy_fit: {error}")
+    print(f"start {start}: {len(steps)} steps")
 
-    def watch(progress: object, step: int, steps: int) -> None:
-        if (progress.epochs_done + 1, step) == kill and step < steps:  # type: ignore[attr-defined]
+
+def _count_steps(kill: str) -> list[int]:
+    """Return a list that grows with every step of `fit`; the process dies where `kill` says."""
+    from corpuscle.training import loop
+
+    epoch, step, rank = (int(part) for part in f"{kill},0".split(",")[:3])
+    last = (epoch - 1) * (N_TRAIN // 8) + step if rank == int(os.environ.get("RANK", "0")) else 0
+    true, steps = loop.augment, []
+
+    def counted(*given: object, **named: object) -> object:
+        steps.append(len(steps) + 1)
+        if steps[-1] == last:
             os.kill(os.getpid(), signal.SIGKILL)
+        return true(*given, **named)  # type: ignore[arg-type]
 
-    with join() as processes:
-        recipe = toy_recipe(**json.loads(sys.argv[2]))
-        fit(recipe, *toy_crops(), len(CLASSES), Path(sys.argv[1]), processes=processes, watcher=watch)
+    loop.augment = counted  # type: ignore[assignment]
+    return steps
 
 
 if __name__ == "__main__":

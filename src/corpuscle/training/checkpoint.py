@@ -7,19 +7,29 @@ epoch sees the very numbers that an uninterrupted one would.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 from torch import nn
 
 from corpuscle.errors import TrainingError
 from corpuscle.files import written_whole
+from corpuscle.training.distributed import Processes
 
-__all__ = ["EpochRecord", "Progress", "load_checkpoint", "load_weights", "save_checkpoint", "save_weights"]
+__all__ = [
+    "EpochRecord",
+    "Progress",
+    "begin_alike",
+    "load_checkpoint",
+    "load_weights",
+    "save_checkpoint",
+    "save_weights",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +110,16 @@ def save_checkpoint(
     recipe: dict[str, Any],
 ) -> None:
     """Write everything that a run needs to go on from the end of an epoch."""
-    tensors = {
+    tensors = _all_tensors(network, average, optimizer)
+    save_weights(path, tensors, {"progress": json.dumps(asdict(progress)), "recipe": json.dumps(recipe)})
+
+
+def _all_tensors(network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
         **_flat("network.", network.state_dict()),
         **_flat("average.", average.state_dict()),
         **_flat("optimizer.", _optimizer_tensors(optimizer)),
     }
-    save_weights(path, tensors, {"progress": json.dumps(asdict(progress)), "recipe": json.dumps(recipe)})
 
 
 def load_checkpoint(
@@ -127,16 +141,63 @@ def load_checkpoint(
     if saved != json.loads(json.dumps(recipe)):
         raise TrainingError(f"The checkpoint {path} belongs to another recipe. Choose another --output, or delete it.")
     try:
-        network.load_state_dict(_with_prefix(tensors, "network."))
-        average.load_state_dict(_with_prefix(tensors, "average."))
-        _restore_optimizer(optimizer, _with_prefix(tensors, "optimizer."))
-        values["history"] = [EpochRecord(**record) for record in values["history"]]
-        return Progress(**values)
+        _restore(tensors, network, average, optimizer)
+        return _progress(values)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(
             f"The checkpoint {path} does not fit this network; the data may have other classes now. "
             "Choose another --output, or delete it."
         ) from error
+
+
+def begin_alike(
+    begin: Callable[[], Progress],
+    network: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    processes: Processes,
+) -> Progress:
+    """Put all processes where the first one begins, whether or not they see its files.
+
+    Args:
+        begin: Brings the network, its average and the optimizer to where the run begins or goes on, and returns the
+            progress so far. Called in the first process only.
+        network: The network.
+        average: Its averaged copy.
+        optimizer: Its optimizer.
+        processes: Those that train together.
+
+    Raises:
+        TrainingError: `begin` failed; raised with the same sentence in all processes.
+    """
+    if processes.world == 1:
+        return begin()
+
+    def packed() -> bytes:
+        text = json.dumps(asdict(begin()))
+        tensors = _all_tensors(network, average, optimizer)
+        tensors["progress"] = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        return save(tensors)
+
+    tensors = load(processes.from_first(packed))
+    progress = _progress(json.loads(tensors.pop("progress").numpy().tobytes()))
+    if not processes.is_first:
+        _restore(tensors, network, average, optimizer)
+    return progress
+
+
+def _restore(
+    tensors: dict[str, torch.Tensor], network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    network.load_state_dict(_with_prefix(tensors, "network."))
+    average.load_state_dict(_with_prefix(tensors, "average."))
+    _restore_optimizer(optimizer, _with_prefix(tensors, "optimizer."))
+
+
+def _progress(values: dict[str, Any]) -> Progress:
+    history = [EpochRecord(**record) for record in values["history"]]
+    return Progress(**{**values, "history": history})
 
 
 def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
-from corpuscle.errors import RecipeError
+from corpuscle.errors import CorpuscleError, RecipeError, TrainingError
 
 __all__ = ["Processes", "join", "synchronize_norms"]
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Who this process is among how many."""
+    """Who this process is among how many.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of all processes, on all machines.
+        here: Number of those on this machine, which share its processors.
+    """
 
     rank: int = 0
     world: int = 1
+    here: int = 1
 
     @property
     def is_first(self) -> bool:
@@ -52,6 +63,55 @@ class Processes:
         distributed.broadcast(value, 0)
         return int(value.item())
 
+    def from_first(self, read: Callable[[], bytes]) -> bytes:
+        """Call `read` in the first process only and return in every process what it gave.
+
+        Raises:
+            TrainingError: `read` failed in the first process; all processes then fail with the same sentence.
+        """
+        if self.world == 1:
+            return read()
+        content, failure = b"", None
+        if self.is_first:
+            try:
+                content = read()
+            except CorpuscleError as error:
+                content, failure = str(error).encode(), error
+        # Sent as plain bytes: torch's own way to send objects pickles them.
+        about = torch.tensor([int(failure is not None), len(content)])
+        distributed.broadcast(about, 0)
+        failed, size = about.tolist()
+        if size:
+            held = torch.frombuffer(bytearray(content.ljust(size, b"\0")), dtype=torch.uint8)
+            distributed.broadcast(held, 0)
+            content = held.numpy().tobytes()
+        if failed:
+            distributed.barrier()  # Whoever ends first would take the sentence away from the others.
+            raise failure or TrainingError(content.decode())
+        return content
+
+    def check_same(self, what: str, content: str) -> None:
+        """Refuse to go on where a process has something else than the first one has.
+
+        Args:
+            what: What it is, for the message.
+            content: What must be the same everywhere.
+
+        Raises:
+            TrainingError: It differs; raised in all processes.
+        """
+        if self.world == 1:
+            return
+        mine = torch.frombuffer(bytearray(hashlib.sha256(content.encode()).digest()), dtype=torch.uint8)
+        found = [torch.empty_like(mine) for _ in range(self.world)]
+        distributed.all_gather(found, mine)
+        other = [str(rank) for rank, digest in enumerate(found) if not torch.equal(digest, found[0])]
+        if other:
+            raise TrainingError(
+                f"Process {', '.join(other)} does not have the same {what} as process 0. Give all machines the same "
+                "version of Corpuscle, the same recipe with the same --set, and the same data."
+            )
+
     def __enter__(self) -> Processes:
         """Stay in the group for a block."""
         return self
@@ -62,22 +122,55 @@ class Processes:
         Whatever still holds the group, as the wrapped network does in a ring of references, is collected before, so
         that the group's threads end here and not while the interpreter is being taken apart. A process that failed
         does not wait: the others may never come.
+
+        Raises:
+            TrainingError: The connection to another process broke.
         """
-        if self.world > 1 and distributed.is_initialized():
-            gc.collect()
+        if self.world == 1 or not distributed.is_initialized():
+            return
+        gc.collect()
+        try:
             if kind is None:
                 distributed.barrier()
+        except RuntimeError as broken:
+            error = broken
+        finally:
             distributed.destroy_process_group()
+        if isinstance(error, RuntimeError) and _is_about_the_connection(error):
+            raise TrainingError(
+                "The connection to another process of this training broke; what that one wrote last says why. The same "
+                "commands go on from the last whole epoch."
+            ) from error
+
+
+def _is_about_the_connection(error: RuntimeError) -> bool:
+    """Tell a lost peer from other failures of torch: most such errors are plain ones that name a file of gloo."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
 def join() -> Processes:
-    """Join the group that `torchrun` announces in the environment, or stand alone."""
+    """Join the group that `torchrun` announces in the environment, or stand alone.
+
+    Raises:
+        TrainingError: The processes do not reach each other.
+    """
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         return Processes()
-    # Networks and batches stay on the CPU, also on machines with a GPU, and nccl moves nothing between CPUs.
-    distributed.init_process_group("gloo")
-    return Processes(distributed.get_rank(), world)
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    try:
+        store, rank, world = next(rendezvous("env://"))
+        # The launcher's store outlives a process that died, and with it the addresses of those that worked with it.
+        # All processes are started as often, so what they write is kept apart by the number of the start.
+        starts = store.add(f"starts of process {rank}", 1)
+        # Networks and batches stay on the CPU, also on machines with a GPU, and nccl moves nothing between CPUs.
+        distributed.init_process_group("gloo", store=PrefixStore(f"start {starts}", store), rank=rank, world_size=world)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"The processes of this training do not reach each other ({error}). Check that the command runs on all "
+            "machines, that the firewall lets them through, and that GLOO_SOCKET_IFNAME names the right interface."
+        ) from error
+    return Processes(rank, world, here)
 
 
 class _Sum(torch.autograd.Function):

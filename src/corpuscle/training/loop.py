@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,13 +18,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corpuscle.errors import RecipeError, TrainingError
 from corpuscle.models.pretrained import load_pretrained, reestimate_norms
-from corpuscle.models.zoo import build
+from corpuscle.models.zoo import CellNetwork, build
 from corpuscle.prediction.classification import default_workers
 from corpuscle.preprocessing.augmentation import AugmentationSpec, augment, preset
 from corpuscle.preprocessing.transforms import to_batch
 from corpuscle.training.checkpoint import (
     EpochRecord,
     Progress,
+    begin_alike,
     load_checkpoint,
     load_weights,
     save_checkpoint,
@@ -96,13 +98,19 @@ def fit(
         RecipeError: The batch does not divide among the processes, or is larger than the training split.
         OutputError: The folder cannot be written.
     """
-    fresh = start is None and not (output / "checkpoint.safetensors").exists()
-    run = _start(recipe, train, val, n_classes, processes or Processes(), fresh=fresh)
-    if start is not None:
-        _begin_with(run, start)
+    run = _start(recipe, train, val, n_classes, processes or Processes())
     checkpoint = output / "checkpoint.safetensors"
-    if checkpoint.exists():
-        run.progress = load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
+
+    def begin() -> Progress:
+        if checkpoint.exists():
+            return load_checkpoint(checkpoint, run.network, run.average, run.optimizer, recipe=recipe.to_dict())
+        if start is not None:
+            _begin_with(run, start)
+        elif recipe.model.pretrained:
+            _begin_pretrained(run)
+        return run.progress
+
+    run.progress = begin_alike(begin, run.network, run.average, run.optimizer, processes=run.processes)
     model = run.network
     while run.progress.epochs_done < recipe.run.epochs and not _is_stale(run):
         run.network.train()
@@ -122,9 +130,9 @@ def fit(
     return run.progress
 
 
-def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes, *, fresh: bool) -> _Run:
-    """Build network, averaged copy and optimizer from the seed; a fresh run takes given weights for its backbone."""
-    threads = recipe.run.threads or max(1, default_workers() // processes.world)
+def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, processes: Processes) -> _Run:
+    """Build network, averaged copy and optimizer from the seed."""
+    threads = recipe.run.threads or max(1, default_workers() // processes.here)
     torch.set_num_threads(threads)
     if len(train.labels) < recipe.run.batch_size:
         raise RecipeError(
@@ -134,11 +142,8 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
     processes.rows(recipe.run.batch_size)
     torch.manual_seed(recipe.run.seed)
     side = recipe.preprocessing.input_px
-    built = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
-    if recipe.model.pretrained and fresh:
-        load_pretrained(built, recipe.model.name, recipe.model.pretrained)
-        reestimate_norms(built, _plain_batches(recipe, train))
-    network: nn.Module = built.to(memory_format=torch.channels_last)
+    network: nn.Module = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
+    network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
         weight.requires_grad = False
@@ -150,6 +155,17 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         precision = ("fp32", "bf16")[processes.agree(int(faster == "bf16"))]
     optimizer = make_optimizer(network, recipe.optimizer)
     return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision))
+
+
+def _begin_pretrained(run: _Run) -> None:
+    """Take given weights for the backbone.
+
+    They go into the averaged copy first, whose norms are not shared among processes and can be measured by one alone.
+    """
+    model = run.recipe.model
+    load_pretrained(cast(CellNetwork, run.average), model.name, model.pretrained)
+    reestimate_norms(run.average, _plain_batches(run.recipe, run.train))
+    run.network.load_state_dict(run.average.state_dict())
 
 
 def _plain_batches(recipe: Recipe, train: CropSet) -> Iterator[torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from corpuscle import taxonomy
+from corpuscle import __version__, taxonomy
 from corpuscle.data.labeled import LabeledCell, labeled_cells
 from corpuscle.data.splits import stratified_group_split
 from corpuscle.errors import DataError, NoInputError, RecipeError
@@ -142,10 +143,12 @@ def _follow(
         _check_classes(classes, part, name)
     if before and before.classes != classes:
         raise RecipeError(f"{recipe.name} and the recipe that it starts from learn other classes. Name data.classes.")
+    processes.check_same("version, recipe or data", _identity(recipe, classes, cells))
     # Beside a checkpoint of another recipe, which `fit` refuses, its own recipe stays.
     if processes.is_first and not ((folder / "checkpoint.safetensors").exists() and (folder / "recipe.json").exists()):
         _write_recipe(recipe, folder)
-    # The first process fills the cache while the others wait, so that nothing is cut twice.
+    # The first process fills the cache while the others wait, so that nothing is cut twice; one that does not share
+    # the cache then cuts its own.
     if not processes.is_first:
         processes.agree(0)
     wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=recipe.data.widen, progress=hooks.on_crops)
@@ -238,6 +241,12 @@ def _check_classes(classes: tuple[str, ...], cells: Sequence[LabeledCell], split
             f"The {split} split has no cell of: {', '.join(missing)}. Add pictures, raise data.limit, or name the "
             "classes to learn in data.classes."
         )
+
+
+def _identity(recipe: Recipe, classes: tuple[str, ...], cells: dict[str, list[LabeledCell]]) -> str:
+    """Say what processes that train together must agree on: version, recipe, classes, and the cells with labels."""
+    listing = {name: [[cell.file, cell.class_name] for cell in part] for name, part in cells.items()}
+    return json.dumps([__version__, recipe.to_dict(), classes, listing])
 
 
 def _write_recipe(recipe: Recipe, folder: Path) -> None:

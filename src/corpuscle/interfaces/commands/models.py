@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -125,15 +126,20 @@ def train(
 
 
 class Stopper:
-    """Turns the first interrupt into a stop after the epoch; the second one ends at once."""
+    """Turns the first interrupt into a stop after the epoch; the second one ends at once.
+
+    Under `torchrun` the first one ends at once: it comes from the launcher, which gives a process 30 seconds, and which
+    would start one again that ended by itself.
+    """
 
     def __init__(self) -> None:
         self._asked = False
+        self._at_once = "TORCHELASTIC_RUN_ID" in os.environ
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:  # noqa: ARG002
-        if self._asked:
+        if self._asked or self._at_once:
             raise KeyboardInterrupt
         self._asked = True
         note("Stopping after this epoch; interrupt once more to stop at once (the last epoch is kept).")
