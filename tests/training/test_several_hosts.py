@@ -212,8 +212,8 @@ def test_a_damaged_checkpoint_ends_all_machines_with_the_same_sentence(hosts: Ho
 
 def test_the_script_of_the_documents_trains_and_resumes(tmp_path: Path) -> None:
     done = subprocess.run(
-        [str(ROOT / "docs" / "two_hosts.sh"), str(tmp_path)],
-        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=False, timeout=540,
+        ["timeout", "-k", "20", "540", str(ROOT / "docs" / "two_hosts.sh"), str(tmp_path)],  # lets it clear up
+        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the worker of host 1 is killed" in done.stdout
