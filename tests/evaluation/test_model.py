@@ -21,10 +21,13 @@ from corpuscle.prediction.classification import classify
 
 @pytest.fixture
 def given_cells(monkeypatch):
-    """Let the next evaluation find these cells, whatever the data set is called."""
+    """Let the next evaluation find these cells, whatever the data set is called, and others to train on."""
 
-    def give(cells: list[LabeledCell]) -> None:
-        monkeypatch.setattr(evaluation_model, "labeled_cells", lambda *names, **options: cells)
+    def give(cells: list[LabeledCell], learned: list[LabeledCell] | None = None) -> None:
+        def listed(*names: object, split: str = "", **options: object) -> list[LabeledCell]:
+            return learned or [] if split == "train" and learned is not None else cells
+
+        monkeypatch.setattr(evaluation_model, "labeled_cells", listed)
 
     return give
 
@@ -204,9 +207,23 @@ def test_the_folder_that_a_model_was_trained_on_leaks(toy, toy_folder, split, le
 )  # fmt: skip
 def test_sets_made_of_the_same_photographs_leak(toy, drawn_cells, given_cells, trained, judged, split, leaks):  # noqa: PLR0917
     row = {**toy.training_data[0], "dataset": trained, "split": "train"}
-    given_cells([cell("platelet", drawn_cells["platelet"][0])])
+    image = drawn_cells["platelet"][0]
+    # What was learned is the very picture or another one; where that cannot be compared the names decide.
+    given_cells([cell("platelet", image)], [cell("platelet", image, file="platelet" if leaks else "other")])
     result = evaluate(judged, model=dataclasses.replace(toy, training_data=(row,)), split=split)
     assert ("leaks" in result.summary()) is leaks
+
+
+def test_a_leak_between_sets_is_measured_by_photograph(toy, drawn_cells, given_cells):
+    image = drawn_cells["platelet"][0]
+    row = {**toy.training_data[0], "dataset": "kaggle-wbc", "split": "train"}
+    judged = [cell("platelet", image, file=f"{n}", group=f"photograph {n}") for n in range(4)]
+    given_cells(judged, [cell("platelet", image, file="turned", group="photograph 3")])
+    result = evaluate("bccd-leukocytes", model=dataclasses.replace(toy, training_data=(row,)))
+    assert result.leak == "leaks: 25 % of test photographs are also in training (1 of 4)"
+    given_cells(judged, [cell("platelet", image, file="turned", group="photograph 9")])
+    result = evaluate("bccd-leukocytes", model=dataclasses.replace(toy, training_data=(row,)))
+    assert result.leak == ""
 
 
 def test_a_folder_is_not_taken_for_a_published_set_of_a_similar_name(toy, drawn_cells, given_cells, tmp_path):

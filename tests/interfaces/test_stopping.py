@@ -6,13 +6,13 @@ import signal
 
 import pytest
 
-from corpuscle.interfaces.commands.models import _Stopper
+from corpuscle.interfaces.commands.models import Stopper
 
 
 def test_a_signal_stops_after_the_epoch_and_under_torchrun_at_once(monkeypatch, capsys):
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    stopper = _Stopper()
+    stopper = Stopper()
     stopper._handle(signal.SIGTERM, None)
     assert stopper.asked()
     assert "Stopping after this epoch" in capsys.readouterr().err
@@ -20,4 +20,4 @@ def test_a_signal_stops_after_the_epoch_and_under_torchrun_at_once(monkeypatch, 
         stopper._handle(signal.SIGTERM, None)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(KeyboardInterrupt):
-        _Stopper()._handle(signal.SIGTERM, None)
+        Stopper()._handle(signal.SIGTERM, None)

@@ -173,7 +173,9 @@ def test_the_whole_picture_fits_into_its_square():
 
 def test_what_was_asked_for_is_done():
     image = drawn("eosinophil")[0]
-    assert [frame(image, SPEC, framing=name).method for name in FRAMINGS] == ["cell", "cell", "center", "whole"]
+    assert [frame(image, SPEC, framing=name).method for name in FRAMINGS] == [
+        "cell", "cell", "cell", "center", "whole",
+    ]  # fmt: skip
     with pytest.raises(UnknownNameError, match="no framing named 'middle'"):
         frame(image, SPEC, framing="middle")
 

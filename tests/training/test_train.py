@@ -70,7 +70,7 @@ def test_drawn_cells_become_a_bundle_and_a_stopped_run_goes_on(quick_drawn, tmp_
     assert done.finished
     assert set(seen) == {1, 2}
     assert {path.name for path in output.iterdir()} == {
-        "recipe.json", "checkpoint.safetensors", "best.safetensors", "curves.csv", "curves.png", "bundle",
+        "recipe.json", "checkpoint.safetensors", "best.safetensors", "curves.csv", "curves.png", "run.json", "bundle",
     }  # fmt: skip
     assert Recipe.from_dict(json.loads((output / "recipe.json").read_text())) == recipe
     assert len((output / "curves.csv").read_text().splitlines()) == 3
