@@ -82,6 +82,8 @@ def test_a_study_is_trained_stopped_and_gone_on_with(tmp_path, monkeypatch):
     assert outcome.seeds == (0, 1)
     assert f"| {outcome.accuracy:.4f} |" in text
     assert "not run yet" in text
+    assert "](tiny-one-seed0.png)" in text
+    assert (tmp_path / "pages" / "tiny-one-seed0.png").stat().st_size > 1000
     # The store alone gives the same page, on a machine that never trained.
     again = collect_study(study, tmp_path / "nowhere", tmp_path / "pages" / "tiny.json")
     assert study_page(study, again) == text
@@ -90,6 +92,7 @@ def test_a_study_is_trained_stopped_and_gone_on_with(tmp_path, monkeypatch):
 def run(confusion: list[list[int]], *, leak: str = "", groups: tuple[int, int] | None = None) -> dict[str, object]:
     matrix = np.asarray(confusion)
     return {
+        "curves": [],
         "facts": {
             "leak": leak, "dataset": "drawn", "parameters": 10, "multiply_adds": 20, "training_seconds": 60.0,
             "machine": "a machine",

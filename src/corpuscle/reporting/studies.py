@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from corpuscle.data.labeled import labeled_cells
 from corpuscle.errors import CorpuscleError, UsageError
 from corpuscle.files import make_folder, written_whole
 from corpuscle.reporting.cards import measure_bundle
-from corpuscle.reporting.study_page import study_page
+from corpuscle.reporting.study_page import first_run, study_page
 from corpuscle.reporting.study_plan import Part, Row, Study
+from corpuscle.training.checkpoint import EpochRecord
+from corpuscle.training.curves import draw_curves
 from corpuscle.training.loop import Watcher
 from corpuscle.training.recipe import Recipe, read_recipe
 from corpuscle.training.train import train
@@ -154,7 +157,7 @@ def _measured(folder: Path) -> dict[str, Any]:
 
 
 def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:
-    """Write a study's page, the store beside it, and the curves of the first run of its last row.
+    """Write a study's page, the store beside it, and the curves of the first finished run of each row.
 
     Raises:
         OutputError: They cannot be written.
@@ -162,10 +165,16 @@ def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:
     make_folder(page.parent)
     with written_whole(page.with_suffix(".json")) as part:
         part.write_text(json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    for row in study.rows:
+        name = first_run(row, entries["runs"])
+        if name:
+            history = [_record(line) for line in csv.DictReader(entries["runs"][name]["curves"])]
+            draw_curves(history, page.with_name(f"{study.name}-{name}.png"), dots_per_inch=64)
     with written_whole(page) as part:
         part.write_text(study_page(study, entries), encoding="utf-8")
 
 
-def study_to_dict(study: Study) -> dict[str, Any]:
-    """Return a study as plain values for JSON."""
-    return json.loads(json.dumps(asdict(study), default=str))  # type: ignore[no-any-return]
+def _record(line: dict[str, str]) -> EpochRecord:
+    """Read a line of `curves.csv` back."""
+    numbers = {key: float(value) for key, value in line.items() if key != "epoch"}
+    return EpochRecord(epoch=int(line["epoch"]), **numbers)

@@ -12,7 +12,7 @@ import numpy as np
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.reporting.study_plan import Published, Row, Study
 
-__all__ = ["RowOutcome", "row_outcome", "study_page"]
+__all__ = ["RowOutcome", "first_run", "row_outcome", "study_page"]
 
 _MADE = "<!-- Made by `corpuscle study` from the runs; what was measured lies beside it as JSON. -->"
 
@@ -108,6 +108,12 @@ def row_outcome(row: Row, runs: dict[str, Any]) -> RowOutcome | None:
     )
 
 
+def first_run(row: Row, runs: dict[str, Any]) -> str:
+    """Return the name of the first finished run of a row; empty where there is none."""
+    names = [f"{part.name}-seed{seed}" for seed in row.seeds for part in row.parts]
+    return next((name for name in names if name in runs), "")
+
+
 def study_page(study: Study, entries: dict[str, Any]) -> str:
     """Return the page of a study as Markdown.
 
@@ -122,6 +128,8 @@ def study_page(study: Study, entries: dict[str, Any]) -> str:
     for row, outcome in outcomes:
         if outcome is not None:
             lines += _classes(row, outcome)
+            curves = f"{study.name}-{first_run(row, entries['runs'])}.png"
+            lines += [f"![Loss and accuracy of train and val, epoch by epoch]({curves})", ""]
     lines += _splits(entries["splits"])
     if study.reading.strip():
         lines += ["## What it teaches", "", study.reading.strip(), ""]

@@ -10,7 +10,7 @@ from pathlib import Path
 from corpuscle.files import written_whole
 from corpuscle.training.checkpoint import EpochRecord
 
-__all__ = ["write_curves"]
+__all__ = ["draw_curves", "write_curves"]
 
 
 def write_curves(history: Sequence[EpochRecord], folder: Path, *, picture: bool = True) -> None:
@@ -29,11 +29,15 @@ def write_curves(history: Sequence[EpochRecord], folder: Path, *, picture: bool 
         writer.writeheader()
         writer.writerows(asdict(record) for record in history)
     if picture:
-        _draw(history, folder / "curves.png")
+        draw_curves(history, folder / "curves.png")
 
 
-def _draw(history: Sequence[EpochRecord], path: Path) -> None:
-    """Draw loss and accuracy of train and val side by side."""
+def draw_curves(history: Sequence[EpochRecord], path: Path, *, dots_per_inch: int = 120) -> None:
+    """Draw loss and accuracy of train and val side by side into a PNG file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,4 +55,4 @@ def _draw(history: Sequence[EpochRecord], path: Path) -> None:
         axes.grid(visible=True, alpha=0.3)
         axes.legend()
     with written_whole(path) as part:
-        figure.savefig(part, format="png", dpi=120)
+        figure.savefig(part, format="png", dpi=dots_per_inch)
