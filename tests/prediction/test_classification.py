@@ -100,7 +100,7 @@ def _crop_by_hand(image: np.ndarray, frame, size_px: int) -> np.ndarray:
     padded[:] = np.round(background)
     padded[pad:-pad, pad:-pad] = image
     box = (frame.x_min + pad, frame.y_min + pad, frame.x_min + frame.side_px + pad, frame.y_min + frame.side_px + pad)
-    crop = Image.fromarray(padded).resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=3.0)
+    crop = Image.fromarray(padded).resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=1.0)
     return np.clip(np.asarray(crop) * (240 / background) + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -96,7 +96,7 @@ def beside(key: str, neighbor: str, distance_px: int) -> np.ndarray:
 @pytest.mark.parametrize("key", ["lymphocyte", "monocyte", "neutrophil", "basophil"])
 def test_a_platelet_beside_the_cell_does_not_matter(key):
     assert_same_square(
-        square(beside(key, "platelet", 130), shift=(130, 0)), square(drawn(key)[0]), side=0.15, place=0.03
+        square(beside(key, "platelet", 130), shift=(130, 0)), square(drawn(key)[0]), side=0.18, place=0.03
     )
 
 

@@ -119,7 +119,7 @@ def test_the_name_is_that_of_the_file_if_not_given(tmp_path):
         ("[model]\nstart = 3", r"model\.start must be"),
         ("[model.start.run]\nepoch = 3", r"Unknown key run\.epoch"),
         ("[model]\nstart = 'none.toml'", r"none\.toml cannot be read"),
-        ("[model]\nstart = 'mine.toml'", r"mine\.toml starts from yet another recipe"),
+        ("[model]\nstart = 'mine.toml'", r"mine\.toml starts from mine\.toml, which starts from it in turn"),
         ("[run]\nema_decay = 1.0", r"run\.ema_decay must lie in \[0, 1\)"),
     ],
 )

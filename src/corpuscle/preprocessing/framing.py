@@ -44,6 +44,9 @@ Image8 = npt.NDArray[np.uint8]
 _WORK_PX = 96
 _BLACK = 16
 _ITERATIONS = 12
+_MANY_PIXELS = 4096
+_LOG = np.log(np.arange(1, 257, dtype=np.float32))
+"""Natural logarithm of each 8-bit value plus one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,39 +95,51 @@ def background_color(image: Image8) -> Floats:
         Three float32 in [1, 255]: the median color of the brightest tenth of the pixels, which are plasma wherever
         the picture shows some.
     """
+    if image.shape[0] * image.shape[1] > _MANY_PIXELS:  # a quarter of them says the same
+        image = image[::2, ::2]
     pixels = image.reshape(-1, 3)
-    brightness = pixels @ np.ones(3, np.float32)
-    limit = np.partition(brightness, int(0.9 * (len(brightness) - 1)))[int(0.9 * (len(brightness) - 1))]
+    brightness = pixels[:, 0].astype(np.uint16) + pixels[:, 1] + pixels[:, 2]
+    place = int(0.9 * (len(brightness) - 1))
+    limit = np.partition(brightness, place)[place]
     chosen = pixels[brightness >= limit]
     middle = np.partition(chosen, len(chosen) // 2, axis=0)[len(chosen) // 2]
     return np.asarray(np.maximum(middle.astype(np.float32), 1.0))
 
 
-def shrink(image: Image8) -> tuple[Image8, float]:
-    """Shrink a picture so that its longer side is at most the working size of the framing.
+def shrink(image: Image8, *, picture: Image.Image | None = None) -> tuple[Image8, float]:
+    """Shrink a picture by a whole factor that brings its longer side near the working size of the framing.
 
     Args:
         image: HxWx3 uint8 RGB.
+        picture: The same for Pillow, where the caller has it already.
 
     Returns:
         The small picture, and how many pixels of `image` one of its pixels is wide.
     """
-    height, width = image.shape[:2]
-    scale = max(height, width) / _WORK_PX
-    if scale <= 1:
+    factor = _shrink_factor(image)
+    if factor == 1:
         return image, 1.0
-    size = (max(1, round(width / scale)), max(1, round(height / scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX, reducing_gap=1.0)), scale
+    return np.asarray((picture or Image.fromarray(image)).reduce(factor)), float(factor)
+
+
+def _shrink_factor(image: Image8) -> int:
+    longer: int = max(image.shape[:2])
+    return max(1, round(longer / _WORK_PX))
 
 
 def _stain(small: Image8, background: Floats) -> Floats:
     """Optical density of the red channel against the background, HxW float32, not under 0."""
-    steps = np.log(background[0] + 1.0) - np.log(np.arange(1, 257, dtype=np.float32))
-    return np.asarray(np.maximum(steps, 0.0).astype(np.float32)[small[..., 0]])
+    return np.asarray(np.maximum(np.log(background[0] + np.float32(1)) - _LOG, 0.0)[small[..., 0]])
 
 
-def _strongest(stain: Floats, squared: Floats, reach: float) -> float:
-    """Density of the strongest stain near the center, where near weighs more and single pixels count little."""
+def _strongest(stain: Floats, across: tuple[Floats, Floats], reach: float) -> float:
+    """Density of the strongest stain near the center, where near weighs more and single pixels count little.
+
+    Args:
+        stain: HxW.
+        across: Distance of each row and of each column from the center.
+        reach: Half the shorter side.
+    """
     rows = stain.copy()
     rows[1:] += stain[:-1]
     rows[:-1] += stain[1:]
@@ -135,9 +150,9 @@ def _strongest(stain: Floats, squared: Floats, reach: float) -> float:
     smooth[:, :-1] += rows[:, 1:]
     smooth[:, 0] += rows[:, 0]
     smooth[:, -1] += rows[:, -1]
-    smooth /= 9
-    where = int(np.argmax(smooth * np.exp(-squared / (2 * (0.5 * reach) ** 2))))
-    return float(smooth.flat[where])
+    near_y, near_x = (np.exp(-(distance**2) / (2 * (0.5 * reach) ** 2)) for distance in across)
+    where = int(np.argmax(smooth * near_y[:, None] * near_x[None, :]))
+    return float(smooth.flat[where]) / 9
 
 
 def frame_cell(
@@ -162,8 +177,10 @@ def frame_cell(
     """
     small = shrink(image)[0] if small is None else small
     background = background_color(small) if background is None else background
-    scale = max(image.shape[:2]) / max(small.shape[:2])
+    scale = _shrink_factor(image)
+    # The last pixels of the small picture may stand for less than a whole one: its middle is that of the large one.
     height, width = small.shape[:2]
+    middle = (image.shape[0] / scale / 2, image.shape[1] / scale / 2)
     rows = np.arange(height, dtype=np.float32) + 0.5
     columns = np.arange(width, dtype=np.float32) + 0.5
     reach = 0.5 * min(height, width)
@@ -172,8 +189,7 @@ def frame_cell(
         strongest, start = _most_stained(stain, reach)
     else:
         stain = _stain(small, background)
-        squared = (rows - height / 2)[:, None] ** 2 + (columns - width / 2)[None, :] ** 2
-        strongest, start = _strongest(stain, squared, reach), (height / 2, width / 2)
+        strongest, start = _strongest(stain, (rows - middle[0], columns - middle[1]), reach), middle
     # Where even the brightest tenth is black there was no light, and a density against it means nothing.
     if strongest < spec.minimum_density or background[0] <= 1:
         return None
@@ -194,8 +210,7 @@ def _blue_violet(small: Image8, background: Floats) -> Floats:
     Nuclei have much of it. Erythrocytes have none, and neither have black corners, which pictures turned by
     augmentation carry and which outdo every nucleus in the red channel alone.
     """
-    steps = np.log(np.arange(1, 257, dtype=np.float32))
-    density = steps[small[..., 2]] - steps[small[..., 0]] + np.log((background[0] + 1) / (background[2] + 1))
+    density = _LOG[small[..., 2]] - _LOG[small[..., 0]] + np.log((background[0] + 1) / (background[2] + 1))
     return np.asarray(np.where(small.max(axis=2) < _BLACK, 0.0, np.maximum(density, 0.0)), np.float32)
 
 
@@ -220,8 +235,7 @@ def _violet(
 ) -> float:
     """Mean optical density in red less that in blue over the found cell."""
     y, x, spread = found
-    steps = np.log(np.arange(1, 257, dtype=np.float32))
-    density = steps[small[..., 2]] - steps[small[..., 0]] + np.log((background[0] + 1) / (background[2] + 1))
+    density = _LOG[small[..., 2]] - _LOG[small[..., 0]] + np.log((background[0] + 1) / (background[2] + 1))
     width = 2 * (2.2 * spread) ** 2
     by_row, by_column = np.exp(-((axes[0] - y) ** 2) / width), np.exp(-((axes[1] - x) ** 2) / width)
     return float(by_row @ (mass * density) @ by_column) / max(float(by_row @ mass @ by_column), 1e-9)
@@ -235,24 +249,26 @@ def _mean_shift(
     The window is a product of a row and a column profile, so all moments come from one small matrix product.
     """
     y, x, spread = start
+    middle = (len(rows) / 2, len(columns) / 2)
+    down, across = rows - np.float32(middle[0]), columns - np.float32(middle[1])
+    down_powers = np.stack([np.ones_like(down), down, down**2])
+    across_powers = np.stack([np.ones_like(across), across, across**2])
+    y, x = y - middle[0], x - middle[1]
     for _ in range(_ITERATIONS):
         width = 2 * (2.2 * spread) ** 2
-        dy, dx = rows - y, columns - x
-        by_row, by_column = np.exp(-(dy**2) / width), np.exp(-(dx**2) / width)
-        sums = mass @ np.stack([by_column, by_column * dx, by_column * dx**2], axis=1)
-        weights = np.stack([by_row, by_row * dy, by_row * dy**2])
-        moments = weights @ sums
-        total = float(moments[0, 0])
+        moments = (down_powers * np.exp((down - y) ** 2 / -width)) @ mass
+        sums = (moments @ (across_powers * np.exp((across - x) ** 2 / -width)).T).tolist()
+        total = sums[0][0]
         if total <= 1e-9:
             return None
-        mean_y, mean_x = float(moments[1, 0]) / total, float(moments[0, 1]) / total
-        variance = float(moments[2, 0] + moments[0, 2]) / total - mean_y**2 - mean_x**2
+        new_y, new_x = sums[1][0] / total, sums[0][1] / total
+        variance = (sums[2][0] + sums[0][2]) / total - new_y**2 - new_x**2
         new = max(variance, 0.25) ** 0.5
-        moved = abs(mean_y) + abs(mean_x) + abs(new - spread)
-        y, x, spread = y + mean_y, x + mean_x, new
+        moved = abs(new_y - y) + abs(new_x - x) + abs(new - spread)
+        y, x, spread = new_y, new_x, new
         if moved < 0.02:
             break
-    return y, x, spread
+    return y + middle[0], x + middle[1], spread
 
 
 def frame_center(image: Image8, spec: FramingSpec, note: str = "centered square, as asked") -> Framing:

@@ -67,7 +67,7 @@ class ModelRecipe:
         name: A row of the zoo, or `timm:NAME`.
         dropout: Share of the embedding dropped in training.
         start: Another recipe, by its path from this one, whose best weights this run starts from; it is followed
-            first, in the folder `start` of the run. Random weights if not given.
+            first, in the folder `start` of the run, and may itself start from one. Random weights if not given.
         pretrained: Weights of the backbone that somebody else trained: `timm` for timm's own, which it gets over the
             network, a safetensors file with timm's key names, or a bundle of the same network (name or folder). Norms
             are then measured anew on the training split.
@@ -231,8 +231,8 @@ class Recipe:
         for key, value in self.augmentation.overrides.items():
             if not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
-        if self.model.start and Recipe.from_dict(self.model.start).model.start:
-            raise RecipeError(f"model.start of {self.name} starts from yet another recipe; only one can come before.")
+        if self.model.start:
+            Recipe.from_dict(self.model.start)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -303,20 +303,28 @@ def read_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     values.setdefault("name", Path(path).stem)
-    model = values.get("model", {})
-    if isinstance(model, dict) and isinstance(model.get("start"), str):
-        model["start"] = _read_start(Path(path).parent / model["start"]) if model["start"] else {}
+    _resolve_start(values, Path(path), ())
     return Recipe.from_dict(values)
 
 
-def _read_start(path: Path) -> dict[str, Any]:
-    """Read the recipe that another one starts from, as JSON will hold it; chains, which may be rings, are refused."""
-    values = _read_table(path)
+def _resolve_start(values: dict[str, Any], path: Path, followers: tuple[Path, ...]) -> None:
+    """Put the recipe that this one starts from in place of its path, as JSON will hold it, and so on back."""
     model = values.get("model", {})
-    if isinstance(model, dict) and model.get("start"):
-        raise RecipeError(f"{path} starts from yet another recipe; only one can come before.")
-    resolved: dict[str, Any] = json.loads(Recipe.from_dict({"name": path.stem, **values}).to_json())
-    return resolved
+    if not (isinstance(model, dict) and isinstance(model.get("start"), str)):
+        return
+    chain = (*followers, path.resolve())
+    start = path.parent / model["start"]
+    if model["start"] and start.resolve() in chain:
+        raise RecipeError(
+            f"{path} starts from {start.name}, which starts from it in turn. Give one a start of its own."
+        )
+    if not model["start"]:
+        model["start"] = {}
+        return
+    before = _read_table(start)
+    before.setdefault("name", start.stem)
+    _resolve_start(before, start, chain)
+    model["start"] = json.loads(Recipe.from_dict(before).to_json())
 
 
 def _read_table(path: str | Path) -> dict[str, Any]:

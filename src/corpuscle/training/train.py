@@ -91,15 +91,8 @@ def _train(
     on_crops: Callable[[int, int], None] | None,
     stop: Callable[[], bool],
 ) -> TrainingResult:
-    """Follow the recipe to start from, if there is one, then this one; package in the first process."""
-    hooks = _Hooks(watcher, on_crops, stop)
-    before = None
-    if recipe.model.start:
-        first = Recipe.from_dict(recipe.model.start)
-        before = _follow(first, folder / "start", root, processes, hooks, before=None)
-        if not before.finished:
-            return TrainingResult(None, before.progress, folder, finished=False)
-    result = _follow(recipe, folder, root, processes, hooks, before=before)
+    """Follow the recipe and those that it starts from; package in the first process."""
+    result = _follow_all(recipe, folder, root, processes, _Hooks(watcher, on_crops, stop))
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
     bundle = _package(recipe, result.classes, folder, result.cells, result.val)
@@ -125,6 +118,18 @@ class _Followed:
     classes: tuple[str, ...]
     cells: dict[str, list[LabeledCell]]
     val: CropSet
+
+
+def _follow_all(
+    recipe: Recipe, folder: Path, root: str | Path | None, processes: Processes, hooks: _Hooks
+) -> _Followed:
+    """Follow the recipe to start from, if there is one, and so on, then this one; stops at what was not finished."""
+    before = None
+    if recipe.model.start:
+        before = _follow_all(Recipe.from_dict(recipe.model.start), folder / "start", root, processes, hooks)
+        if not before.finished:
+            return before
+    return _follow(recipe, folder, root, processes, hooks, before=before)
 
 
 def _follow(
