@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import shutil
 import threading
 from pathlib import Path
@@ -99,8 +100,13 @@ def _crop_by_hand(image: np.ndarray, frame, size_px: int) -> np.ndarray:
     padded = np.empty((image.shape[0] + 2 * pad, image.shape[1] + 2 * pad, 3), np.uint8)
     padded[:] = np.round(background)
     padded[pad:-pad, pad:-pad] = image
-    box = (frame.x_min + pad, frame.y_min + pad, frame.x_min + frame.side_px + pad, frame.y_min + frame.side_px + pad)
-    crop = Image.fromarray(padded).resize((size_px, size_px), Image.Resampling.BILINEAR, box=box, reducing_gap=1.0)
+    factor = max(1, int(frame.side_px / size_px))
+    left, top = math.floor(frame.x_min), math.floor(frame.y_min)
+    part = padded[top + pad :, left + pad :][: math.ceil(frame.side_px) + 2, : math.ceil(frame.side_px) + 2]
+    blocks = Image.fromarray(part).reduce(factor)
+    x_min, y_min = (frame.x_min - left) / factor, (frame.y_min - top) / factor
+    box = (x_min, y_min, x_min + frame.side_px / factor, y_min + frame.side_px / factor)
+    crop = blocks.resize((size_px, size_px), Image.Resampling.BILINEAR, box=box)
     return np.clip(np.asarray(crop) * (240 / background) + 0.5, 0, 255).astype(np.uint8)
 
 

@@ -192,8 +192,23 @@ def test_a_recipe_may_start_from_another_beside_it(tmp_path):
     assert recipe.run.epochs == 3
     assert Recipe.from_dict(json.loads(recipe.to_json())) == recipe
     assert read_recipe(tmp_path / "mine.toml", ("model.start=",)).model.start == {}
-    with pytest.raises(RecipeError, match="only one can come before"):
-        Recipe.from_dict({"model": {"start": recipe.to_dict()}})
+
+
+def test_a_recipe_may_start_from_one_that_starts_from_another(tmp_path):
+    (tmp_path / "first.toml").write_text("[run]\nepochs = 7\n", encoding="utf-8")
+    (tmp_path / "second.toml").write_text("[model]\nstart = 'first.toml'\n[run]\nepochs = 5\n", encoding="utf-8")
+    recipe = read_recipe(written(tmp_path, "[model]\nstart = 'second.toml'\n[run]\nepochs = 3\n"))
+    second = Recipe.from_dict(recipe.model.start)
+    first = Recipe.from_dict(second.model.start)
+    assert [step.run.epochs for step in (recipe, second, first)] == [3, 5, 7]
+    assert first.model.start == {}
+    assert Recipe.from_dict(json.loads(recipe.to_json())) == recipe
+
+
+def test_recipes_that_start_from_each_other_are_refused(tmp_path):
+    (tmp_path / "first.toml").write_text("[model]\nstart = 'mine.toml'\n", encoding="utf-8")
+    with pytest.raises(RecipeError, match=r"first\.toml starts from mine\.toml, which starts from it in turn"):
+        read_recipe(written(tmp_path, "[model]\nstart = 'first.toml'\n"))
 
 
 _KEYS = [

@@ -31,7 +31,16 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from corpuscle.errors import ImageError, ImageTooLargeError, NoInputError, UnreadableImageError
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "ImageHeader", "decode_image", "find_images", "read_header", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "ImageHeader",
+    "decode_image",
+    "find_images",
+    "read_header",
+    "read_image",
+    "read_picture",
+]
 
 MAX_PIXELS: Final = 100_000_000
 """Limit of one crop or field: 10,000x10,000 passes. Whole slides are larger and must be cut into fields."""
@@ -91,6 +100,11 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         UnreadableImageError: No such file, no file, no permission, no picture, a damaged one, or another format.
         ImageTooLargeError: More than `max_pixels` pixels.
     """
+    return _as_array(read_picture(path, max_pixels=max_pixels))
+
+
+def read_picture(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read one picture file as `read_image` does, but as Pillow holds it (mode RGB), which saves a copy."""
     name = os.fspath(path)
     try:
         mode = Path(name).stat().st_mode
@@ -123,7 +137,7 @@ def decode_image(data: bytes, *, name: str, max_pixels: int = MAX_PIXELS) -> NDA
         UnreadableImageError: No picture, a damaged one, or a format that is not read.
         ImageTooLargeError: More than `max_pixels` pixels.
     """
-    return _decode(io.BytesIO(data), name, max_pixels)
+    return _as_array(_decode(io.BytesIO(data), name, max_pixels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +176,7 @@ def read_header(data: bytes, *, name: str) -> ImageHeader:
     return ImageHeader(str(image.format), image.width, image.height, encoding)
 
 
-def _decode(file: BinaryIO, name: str, max_pixels: int) -> NDArray[np.uint8]:
+def _decode(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """Decode an open file, turning whatever goes wrong inside Pillow into one of our errors."""
     try:
         with _PillowSilenced():
@@ -220,8 +234,8 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """Bring any mode of Pillow to HxWx3 uint8 RGB, as the top of this file describes."""
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Bring any mode of Pillow to RGB, as the top of this file describes."""
     if image.mode == "F":
         raise UnreadableImageError(
             f"{name} holds floating-point values without a stated black and white; save it as 8-bit or 16-bit picture."
@@ -230,13 +244,17 @@ def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
         gray = np.asarray(image)
         if gray.min() < 0 or gray.max() > 65535:
             raise UnreadableImageError(f"{name} has gray values outside 0..65535; save it as 8-bit or 16-bit picture.")
-        return np.repeat(((gray.astype(np.uint32) + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+        return Image.fromarray(((gray.astype(np.uint32) + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in image.info:
         # La and RGBa (premultiplied) convert only to their plain twins.
         plain = image.convert({"La": "LA", "RGBa": "RGBA"}.get(image.mode, image.mode)).convert("RGBA")
         white = Image.new("RGBA", plain.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, plain)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8, order="C")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _as_array(picture: Image.Image) -> NDArray[np.uint8]:
+    return np.array(picture, dtype=np.uint8, order="C")
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-from corpuscle.data.images import find_images, read_image
+from corpuscle.data.images import find_images, read_picture
 from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from corpuscle.prediction.calibration import prediction_set, softmax
@@ -117,7 +117,7 @@ class CellReader:
         for source in sources:
             name = "" if isinstance(source, np.ndarray) else str(os.fspath(source))
             try:
-                image = _checked(source) if isinstance(source, np.ndarray) else read_image(source)
+                image = _checked(source) if isinstance(source, np.ndarray) else read_picture(source)
                 crop, framing = prepare(image, self.bundle.preprocessing, framing=self.framing)
             except CorpuscleError as error:
                 answers.append(Failure(name, str(error)))

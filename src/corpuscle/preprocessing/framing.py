@@ -24,10 +24,12 @@ __all__ = [
     "FRAMINGS",
     "METHODS",
     "FramingSpec",
+    "Picture",
     "background_color",
     "frame_cell",
     "frame_center",
     "frame_whole",
+    "shape_of",
     "shrink",
 ]
 
@@ -40,6 +42,8 @@ FRAMINGS = ("auto", *METHODS)
 
 Floats = npt.NDArray[np.float32]
 Image8 = npt.NDArray[np.uint8]
+Picture = Image8 | Image.Image
+"""HxWx3 uint8 RGB, as an array or as Pillow holds it in mode RGB: what was just decoded need not be copied."""
 
 _WORK_PX = 96
 _BLACK = 16
@@ -106,25 +110,29 @@ def background_color(image: Image8) -> Floats:
     return np.asarray(np.maximum(middle.astype(np.float32), 1.0))
 
 
-def shrink(image: Image8, *, picture: Image.Image | None = None) -> tuple[Image8, float]:
+def shape_of(image: Picture) -> tuple[int, int]:
+    """Return height and width in pixels."""
+    return (image.height, image.width) if isinstance(image, Image.Image) else (image.shape[0], image.shape[1])
+
+
+def shrink(image: Picture) -> tuple[Image8, float]:
     """Shrink a picture by a whole factor that brings its longer side near the working size of the framing.
 
     Args:
-        image: HxWx3 uint8 RGB.
-        picture: The same for Pillow, where the caller has it already.
+        image: HxWx3 RGB.
 
     Returns:
         The small picture, and how many pixels of `image` one of its pixels is wide.
     """
     factor = _shrink_factor(image)
     if factor == 1:
-        return image, 1.0
-    return np.asarray((picture or Image.fromarray(image)).reduce(factor)), float(factor)
+        return np.asarray(image), 1.0
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    return np.asarray(picture.reduce(factor)), float(factor)
 
 
-def _shrink_factor(image: Image8) -> int:
-    longer: int = max(image.shape[:2])
-    return max(1, round(longer / _WORK_PX))
+def _shrink_factor(image: Picture) -> int:
+    return max(1, round(max(shape_of(image)) / _WORK_PX))
 
 
 def _stain(small: Image8, background: Floats) -> Floats:
@@ -156,7 +164,7 @@ def _strongest(stain: Floats, across: tuple[Floats, Floats], reach: float) -> fl
 
 
 def frame_cell(
-    image: Image8,
+    image: Picture,
     spec: FramingSpec,
     *,
     anywhere: bool = False,
@@ -166,7 +174,7 @@ def frame_cell(
     """Frame the stained cell nearest the center, or the most stained one anywhere, with a constant margin.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         spec: Margin and the least density that counts.
         anywhere: Whether to look all over the picture, as in a field with one leukocyte.
         small: The picture shrunk by `shrink`, where the caller has it already.
@@ -180,7 +188,7 @@ def frame_cell(
     scale = _shrink_factor(image)
     # The last pixels of the small picture may stand for less than a whole one: its middle is that of the large one.
     height, width = small.shape[:2]
-    middle = (image.shape[0] / scale / 2, image.shape[1] / scale / 2)
+    middle = (shape_of(image)[0] / scale / 2, shape_of(image)[1] / scale / 2)
     rows = np.arange(height, dtype=np.float32) + 0.5
     columns = np.arange(width, dtype=np.float32) + 0.5
     reach = 0.5 * min(height, width)
@@ -271,15 +279,15 @@ def _mean_shift(
     return y + middle[0], x + middle[1], spread
 
 
-def frame_center(image: Image8, spec: FramingSpec, note: str = "centered square, as asked") -> Framing:
-    """Frame a centered square of the stated pixels, or fraction of the shorter side, of `image` (HxWx3 uint8)."""
-    height, width = image.shape[:2]
+def frame_center(image: Picture, spec: FramingSpec, note: str = "centered square, as asked") -> Framing:
+    """Frame a centered square of the stated pixels, or fraction of the shorter side, of `image` (HxWx3)."""
+    height, width = shape_of(image)
     side = min(spec.center_px, height, width) if spec.center_px else spec.center_fraction * min(height, width)
     return Framing("center", width / 2 - side / 2, height / 2 - side / 2, side, note)
 
 
-def frame_whole(image: Image8) -> Framing:
-    """Frame all of `image` (HxWx3 uint8) in a centered square as wide as its longer side."""
-    height, width = image.shape[:2]
+def frame_whole(image: Picture) -> Framing:
+    """Frame all of `image` (HxWx3) in a centered square as wide as its longer side."""
+    height, width = shape_of(image)
     side = float(max(height, width))
     return Framing("whole", width / 2 - side / 2, height / 2 - side / 2, side, "whole picture")

@@ -14,10 +14,12 @@ from corpuscle.errors import UnknownNameError, UsageError
 from corpuscle.preprocessing.framing import (
     FRAMINGS,
     FramingSpec,
+    Picture,
     background_color,
     frame_cell,
     frame_center,
     frame_whole,
+    shape_of,
     shrink,
 )
 from corpuscle.records import Framing
@@ -30,9 +32,6 @@ WHITE = 240
 """Grey value that the empty slide is brought to when the white balance is on."""
 _CANVAS_PX = 2**24
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_REDUCING_GAP = {"bilinear": 1.0, "bicubic": 3.0}
-"""Pixels are first averaged in whole blocks, as long as what is left is this many times the answer; a third faster
-for `bilinear`, and `bicubic` stays as others compute it."""
 _FINE = 4
 
 
@@ -93,7 +92,7 @@ class PreprocessingSpec:
 
 
 def frame(
-    image: Image8,
+    image: Picture,
     spec: FramingSpec,
     *,
     framing: str = "auto",
@@ -103,7 +102,7 @@ def frame(
     """Choose the square of `image` to judge.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         spec: The bundle's framing.
         framing: One of `FRAMINGS`; `auto` is the method of `spec`. `cell` and `field` fall back on the center.
         small: The picture shrunk by `shrink`, where the caller has it already.
@@ -124,7 +123,7 @@ def frame(
 
 
 def cut(
-    image: Image8,
+    image: Picture,
     square: Framing,
     size_px: int,
     *,
@@ -134,7 +133,7 @@ def cut(
     """Cut a square out of a picture and resize it with antialiasing.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         square: The square; what lies outside the picture is filled with the background.
         size_px: Side of the answer.
         background: Three float32 in [0, 255].
@@ -143,20 +142,14 @@ def cut(
     Returns:
         size_px x size_px x 3 uint8 RGB.
     """
-    return np.asarray(_cut_picture(image, None, square, size_px, background=background, resampling=resampling))
+    return np.asarray(_cut_picture(image, square, size_px, background=background, resampling=resampling))
 
 
 def _cut_picture(
-    image: Image8,
-    whole: Image.Image | None,
-    square: Framing,
-    size_px: int,
-    *,
-    background: npt.NDArray[np.float32],
-    resampling: str,
+    image: Picture, square: Framing, size_px: int, *, background: npt.NDArray[np.float32], resampling: str
 ) -> Image.Image:
-    """Cut as `cut` does; `whole` is the picture for Pillow, where there is one."""
-    height, width = image.shape[:2]
+    """Cut as `cut` does, for Pillow."""
+    height, width = shape_of(image)
     x_min, y_min, side = square.x_min, square.y_min, square.side_px
     # Only the part that is needed is copied: a huge picture with a small cell stays cheap.
     left, top = max(0, int(x_min)), max(0, int(y_min))
@@ -171,39 +164,59 @@ def _cut_picture(
             return _cut_sparse(image, square, size_px, color)
         picture = Image.new("RGB", (across, down), color)
         if not empty:
-            picture.paste(_part(image, whole, (left, top, right, bottom)), (before_x, before_y))
+            picture.paste(_part(image, (left, top, right, bottom)), (before_x, before_y))
         left, top = left - before_x, top - before_y
-    elif whole is not None:
-        picture, left, top = whole, 0, 0
+    elif isinstance(image, Image.Image):
+        picture, left, top = image, 0, 0
     else:
-        picture = _part(image, None, (left, top, right, bottom))
-    first_x, first_y = x_min - left, y_min - top
-    box = (first_x, first_y, min(first_x + side, picture.width), min(first_y + side, picture.height))
-    return picture.resize((size_px, size_px), _FILTERS[resampling], box=box, reducing_gap=_REDUCING_GAP[resampling])
+        picture = _part(image, (left, top, right, bottom))
+    box = (x_min - left, y_min - top, min(x_min - left + side, picture.width), min(y_min - top + side, picture.height))
+    if resampling == "bilinear":
+        picture, box = _reduced(picture, box, int(side / size_px))
+    return picture.resize((size_px, size_px), _FILTERS[resampling], box=box, reducing_gap=3.0)
 
 
-def _part(image: Image8, whole: Image.Image | None, box: tuple[int, int, int, int]) -> Image.Image:
+def _reduced(
+    picture: Image.Image, box: tuple[float, float, float, float], factor: int
+) -> tuple[Image.Image, tuple[float, float, float, float]]:
+    """Average whole blocks of `factor` pixels before what is left is resampled, which is a third faster.
+
+    Blocks begin at the box and not at the picture, so that a margin around the picture changes nothing.
+
+    Returns:
+        The smaller picture, and the box in its pixels.
+    """
+    if factor < 2:
+        return picture, box
+    left, top = int(box[0]), int(box[1])
+    right, bottom = min(picture.width, math.ceil(box[2])), min(picture.height, math.ceil(box[3]))
+    small = picture.reduce(factor, box=(left, top, right, bottom))
+    x_min, y_min = (box[0] - left) / factor, (box[1] - top) / factor
+    return small, (x_min, y_min, (box[2] - left) / factor, (box[3] - top) / factor)
+
+
+def _part(image: Picture, box: tuple[int, int, int, int]) -> Image.Image:
     """Copy a part (x_min, y_min, x_max, y_max in pixels) of a picture."""
-    if whole is not None:
-        return whole.crop(box)
+    if isinstance(image, Image.Image):
+        return image.crop(box)
     left, top, right, bottom = box
     return Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
 
 
-def _cut_sparse(image: Image8, square: Framing, size_px: int, color: tuple[int, int, int]) -> Image.Image:
+def _cut_sparse(image: Picture, square: Framing, size_px: int, color: tuple[int, int, int]) -> Image.Image:
     """Cut a huge square of which the picture fills little, in memory that does not grow with the square.
 
     A picture of 2 x 50,000 pixels has few pixels, but the square around it has more than any memory. The part that
     shows is resized on its own and laid on a canvas of four times the answer's side, to a quarter of a pixel.
     """
-    height, width = image.shape[:2]
+    height, width = shape_of(image)
     scale = _FINE * size_px / square.side_px
     left, top = max(0, math.floor(square.x_min)), max(0, math.floor(square.y_min))
     right = min(width, math.ceil(square.x_min + square.side_px))
     bottom = min(height, math.ceil(square.y_min + square.side_px))
     canvas = Image.new("RGB", (_FINE * size_px, _FINE * size_px), color)
     if right > left and bottom > top:
-        part = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
+        part = _part(image, (left, top, right, bottom))
         size = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
         place = (round((left - square.x_min) * scale), round((top - square.y_min) * scale))
         canvas.paste(part.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0), place)
@@ -211,12 +224,12 @@ def _cut_sparse(image: Image8, square: Framing, size_px: int, color: tuple[int, 
 
 
 def prepare(
-    image: Image8, spec: PreprocessingSpec, *, framing: str = "auto", widen: float = 1.0, size_px: int | None = None
+    image: Picture, spec: PreprocessingSpec, *, framing: str = "auto", widen: float = 1.0, size_px: int | None = None
 ) -> tuple[Image8, Framing]:
     """Frame, cut, resize and white-balance one picture.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         spec: The bundle's preprocessing.
         framing: One of `FRAMINGS`.
         widen: Factor on the side of the square, so that training has room to move it.
@@ -225,15 +238,12 @@ def prepare(
     Returns:
         The crop (size x size x 3 uint8 RGB) and what was framed.
     """
-    whole = Image.fromarray(image)
-    small, _ = shrink(image, picture=whole)
+    small, _ = shrink(image)
     background = background_color(small)
     chosen = frame(image, spec.framing, framing=framing, small=small, background=background)
     extra = chosen.side_px * (widen - 1) / 2
     square = Framing(chosen.method, chosen.x_min - extra, chosen.y_min - extra, chosen.side_px * widen)
-    crop = _cut_picture(
-        image, whole, square, size_px or spec.input_px, background=background, resampling=spec.resampling
-    )
+    crop = _cut_picture(image, square, size_px or spec.input_px, background=background, resampling=spec.resampling)
     return np.asarray(crop.point(_white_table(background)) if spec.white_balance else crop), chosen
 
 
