@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from corpuscle.models.classifier import Classifier
-from corpuscle.models.export import export_graph, quantize_graph, round_to_half
+from corpuscle.models.export import export_graph, merge_constants, quantize_graph, round_to_half
 from corpuscle.models.zoo import build
 
 OUTPUTS = ["logits", "embedding", "features"]
@@ -106,6 +106,27 @@ def test_the_8_bit_graph_agrees_with_the_exact_one(exact, batch, tmp_path):
     assert sure.sum() >= 10
     assert np.array_equal(found[0].argmax(1)[sure], expected[0].argmax(1)[sure])
     assert [path.name for path in tmp_path.iterdir()] == ["model.int8.onnx"]
+
+
+def test_norms_and_poolings_of_the_8_bit_graph_are_merged_into_convolutions(exact, batch, tmp_path):
+    quantize_graph(exact, tmp_path / "model.int8.onnx", [batch])
+    kinds = [node.op_type for node in onnx.load(str(exact)).graph.node]
+    assert {"BatchNormalization", "AveragePool"} <= set(kinds)
+    left = [node.op_type for node in onnx.load(str(tmp_path / "model.int8.onnx")).graph.node]
+    assert not {"BatchNormalization", "AveragePool", "Cast", "Expand"} & set(left)
+    assert left.count("Conv") == kinds.count("Conv")
+
+
+@pytest.mark.parametrize(("side", "poolings"), [(32, 0), (28, 1), (30, 1)])
+def test_merging_changes_no_answer_and_leaves_poolings_of_odd_sides(side, poolings, network, tmp_path):
+    """Sides go 32, 16, 8, 4; 28, 14, 7, 4; 30, 15, 8, 4. An odd one is halved upwards, and a convolution cannot do so."""
+    plain, merged = tmp_path / "plain.onnx", tmp_path / "merged.onnx"
+    export_graph(network, plain, input_px=side)
+    merge_constants(plain, merged)
+    assert [node.op_type for node in onnx.load(str(merged)).graph.node].count("AveragePool") == poolings
+    batch = np.random.default_rng(1).normal(size=(5, 3, side, side)).astype(np.float32)
+    for one, other in zip(run(plain, batch), run(merged, batch), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_the_8_bit_weights_use_seven_bits(exact, batch, tmp_path):

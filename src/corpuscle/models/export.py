@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper, shape_inference
 from corpuscle.errors import BundleError
 from corpuscle.models.zoo import CellNetwork
 
-__all__ = ["export_graph", "quantize_graph", "round_to_half"]
+__all__ = ["export_graph", "merge_constants", "quantize_graph", "round_to_half"]
 
 OUTPUTS = ("logits", "embedding", "features")
 
@@ -123,9 +123,7 @@ def quantize_graph(source: Path, target: Path, batches: list[npt.NDArray[np.floa
 
     with tempfile.TemporaryDirectory() as folder, _quiet():
         plain = Path(folder) / "plain.onnx"
-        _fold(source, plain)
-        _fold(plain, plain)
-        _pool_by_convolution(plain)
+        merge_constants(source, plain)
         first = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"][:1]
         quantize_static(
             plain, target, _Batches(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
@@ -133,12 +131,22 @@ def quantize_graph(source: Path, target: Path, batches: list[npt.NDArray[np.floa
         )  # fmt: skip
 
 
-def _fold(source: Path, target: Path) -> None:
-    """Write a copy of a graph in which constants are folded as far as one pass of onnxruntime goes.
+def merge_constants(source: Path, target: Path) -> None:
+    """Write a copy of a graph that answers the same with fewer steps: norms and poolings go into convolutions.
 
-    The first pass turns casts into 32-bit weights, the second merges the norms, then constant, into convolutions.
     A norm that stays is a step in floating point between two 8-bit ones, and costs more than its convolution saves.
+
+    Args:
+        source: A graph of `export_graph`.
+        target: The file to write.
     """
+    _fold(source, target)  # turns casts into 32-bit weights
+    _fold(target, target)  # merges the norms, now constant
+    _pool_by_convolution(target)
+
+
+def _fold(source: Path, target: Path) -> None:
+    """Write a copy of a graph in which constants are folded as far as one pass of onnxruntime goes."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(target)
@@ -149,33 +157,31 @@ def _fold(source: Path, target: Path) -> None:
 def _pool_by_convolution(path: Path) -> None:
     """Merge each 2x2 average pooling into the 1x1 convolution behind it, which becomes a strided 2x2 one.
 
-    The result is the same; the 8-bit pooling of onnxruntime takes longer than a 3x3 convolution.
+    The result is the same where sides are even; the 8-bit pooling of onnxruntime takes longer than a 3x3 convolution.
     """
     model = onnx.load(path)
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     makers = {output: node for node in graph.node for output in node.output}
     uses = Counter(name for node in graph.node for name in node.input)
-    sides = {
-        value.name: value.type.tensor_type.shape.dim for value in shape_inference.infer_shapes(model).graph.value_info
-    }
+    known = shape_inference.infer_shapes(model).graph.value_info
+    shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in known}
     for node in [node for node in graph.node if node.op_type == "Conv"]:
-        pool = makers.get(node.input[0])
-        if pool is None or pool.op_type != "AveragePool" or uses[node.input[0]] != 1:
-            continue
-        kernel = numpy_helper.to_array(weights[node.input[1]])
-        before = [dim.dim_value for dim in sides.get(pool.input[0], ())][2:]
-        halves = {item.name: list(item.ints) for item in pool.attribute if item.name in ("kernel_shape", "strides")}
-        if kernel.shape[2:] != (1, 1) or any(v != [2, 2] for v in halves.values()) or len(before) != 2:
-            continue
-        if any(side % 2 or not side for side in before):
+        pool, kernel = makers.get(node.input[0]), numpy_helper.to_array(weights[node.input[1]])
+        if pool is None or uses[node.input[0]] != 1 or kernel.shape[2:] != (1, 1) or not _halves(pool, shapes):
             continue
         weights[node.input[1]].CopyFrom(numpy_helper.from_array(np.tile(kernel / 4, (1, 1, 2, 2)), node.input[1]))
         del node.attribute[:]
-        node.attribute.extend(
-            helper.make_attribute(key, value)
-            for key, value in {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0, 0, 0, 0]}.items()
-        )
+        node.attribute.extend([helper.make_attribute(key, [2, 2]) for key in ("kernel_shape", "strides")])
         node.input[0] = pool.input[0]
         graph.node.remove(pool)
     onnx.save(model, path)
+
+
+def _halves(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
+    """Say whether a node averages 2x2 blocks of a map with even sides."""
+    values = {item.name: list(item.ints) for item in node.attribute}
+    sides = shapes.get(node.input[0], [])[2:]
+    plain = values.get("kernel_shape") == values.get("strides") == [2, 2]
+    even = len(sides) == 2 and all(side and side % 2 == 0 for side in sides)
+    return node.op_type == "AveragePool" and plain and even
