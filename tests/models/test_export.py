@@ -119,7 +119,7 @@ def test_norms_and_poolings_of_the_8_bit_graph_are_merged_into_convolutions(exac
 
 @pytest.mark.parametrize(("side", "poolings"), [(32, 0), (28, 1), (30, 1)])
 def test_merging_changes_no_answer_and_leaves_poolings_of_odd_sides(side, poolings, network, tmp_path):
-    """Sides go 32, 16, 8, 4; 28, 14, 7, 4; 30, 15, 8, 4. An odd one is halved upwards, and a convolution cannot do so."""
+    """Sides go 32, 16, 8, 4; 28, 14, 7, 4; 30, 15, 8, 4. An odd one is halved upwards: a convolution cannot do so."""
     plain, merged = tmp_path / "plain.onnx", tmp_path / "merged.onnx"
     export_graph(network, plain, input_px=side)
     merge_constants(plain, merged)
