@@ -85,6 +85,15 @@ def test_the_file_is_safetensors_and_holds_no_pickle(tmp_path):
     assert {key.split(".")[0] for key in header} == {"network", "average", "optimizer"}
 
 
+def test_a_run_may_go_on_with_another_number_of_threads(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    mine = parts("adamw", 1)
+    save_checkpoint(path, *mine, Progress(epochs_done=2), recipe={"run": {"threads": 0, "seed": 1}})
+    assert load_checkpoint(path, *mine, recipe={"run": {"threads": 1, "seed": 1}}).epochs_done == 2
+    with pytest.raises(TrainingError, match="another recipe"):
+        load_checkpoint(path, *mine, recipe={"run": {"threads": 0, "seed": 2}})
+
+
 def test_a_checkpoint_of_another_recipe_or_form_is_refused(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
     mine = parts("adamw", 1)

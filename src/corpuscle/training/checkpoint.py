@@ -122,6 +122,12 @@ def _all_tensors(network: nn.Module, average: nn.Module, optimizer: torch.optim.
     }
 
 
+def _without_threads(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what belongs to the machine: a run may go on with more or fewer threads."""
+    run = recipe.get("run")
+    return recipe | {"run": {key: run[key] for key in run if key != "threads"}} if isinstance(run, dict) else recipe
+
+
 def load_checkpoint(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, *, recipe: dict[str, Any]
 ) -> Progress:
@@ -138,7 +144,7 @@ def load_checkpoint(
         saved = json.loads(about["recipe"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise TrainingError(f"The checkpoint {path} cannot be read ({error}). Delete it to start anew.") from error
-    if saved != json.loads(json.dumps(recipe)):
+    if _without_threads(saved) != _without_threads(json.loads(json.dumps(recipe))):
         raise TrainingError(f"The checkpoint {path} belongs to another recipe. Choose another --output, or delete it.")
     try:
         _restore(tensors, network, average, optimizer)
