@@ -150,8 +150,8 @@ class RunRecipe:
         ema_decay: Decay a step of the averaged weights that are judged and kept; 0 keeps the raw ones.
         early_stopping: Epochs without a better `val` after which training ends, 0 for never.
         precision: `auto` (a one-second probe chooses), `fp32` or `bf16`.
-        threads: CPU threads a process, 0 for all that it may use. On a machine that does other work too, 1 is many times
-            faster than 2. A run may go on with another number.
+        threads: CPU threads a process, 0 for all that it may use. On a machine that does other work too, 1 is
+            many times faster than 2. A run may go on with another number.
         epoch_pictures: Pictures of one epoch, drawn anew each time from the training split; 0 for all of it. For sets
             that hold many versions of few photographs.
     """
