@@ -13,7 +13,9 @@ from corpuscle.evaluation.model import evaluate
 from corpuscle.records import Failure
 from corpuscle.reporting.evaluations import write_evaluation
 
-NAMES = ["confusion.csv", "confusion.png", "evaluation.json", "mistakes.csv", "predictions.csv", "report.txt"]
+NAMES = [
+    "confusion.csv", "confusion.png", "evaluation.json", "mistakes.csv", "predictions.csv", "report.txt", "samples.png",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,11 @@ def test_the_tables_agree_with_the_figures(written, result):
 def test_the_matrix_is_drawn(written):
     with Image.open(written / "confusion.png") as picture:
         assert min(picture.size) > 200
+
+
+def test_samples_are_drawn_side_by_side(written):
+    with Image.open(written / "samples.png") as picture:
+        assert picture.width > 4 * 180
 
 
 def test_writing_again_replaces_what_was_there(written, result, tmp_path):

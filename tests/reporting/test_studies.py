@@ -138,6 +138,20 @@ def test_a_leak_stands_in_the_line_of_its_figure(tmp_path):
     assert "leaks: 100 % of test photographs" in line
 
 
+def test_samples_and_pictures_left_out_are_on_the_page(tmp_path):
+    study = read_study(written(tmp_path))
+    samples = [{"file": "a.png", "label": "monocyte", "class": "lymphocyte", "confidence": "0.98765"}]
+    entries = {
+        "runs": {"one-seed0": run([[8, 2], [0, 10]]) | {"samples": samples}},
+        "splits": {"pbc-vgg19-study": {"test": {"monocyte": 3}}},
+        "left_out": {"pbc-vgg19-study": 4, "kaggle-wbc": 47},
+    }
+    text = study_page(study, entries)
+    assert "| a.png | monocyte | lymphocyte | 0.988 |" in text
+    assert "Of pbc-vgg19-study, 4 pictures are left out" in text
+    assert "kaggle-wbc" not in text
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -11,6 +11,7 @@ from corpuscle.evaluation.model import ModelEvaluation
 from corpuscle.explanation.drawing import draw_confusion_matrix, save_png
 from corpuscle.files import make_folder, written_whole
 from corpuscle.prediction.writing import prediction_row
+from corpuscle.reporting.samples import draw_samples
 
 __all__ = ["write_evaluation"]
 
@@ -23,7 +24,7 @@ def _write_table(path: Path, head: Sequence[str], rows: Iterable[Sequence[object
 
 
 def write_evaluation(result: ModelEvaluation, folder: Path) -> tuple[Path, ...]:
-    """Write `report.txt`, `evaluation.json`, `confusion.csv`, `confusion.png`, `mistakes.csv` and `predictions.csv`.
+    """Write report, figures, confusion matrix, mistakes, predictions and a picture of samples, and return the files.
 
     Raises:
         OutputError: The folder cannot be written.
@@ -59,5 +60,7 @@ def write_evaluation(result: ModelEvaluation, folder: Path) -> tuple[Path, ...]:
     )
     title = f"{result.model} on {result.dataset} {result.split}".strip()
     save_png(draw_confusion_matrix(matrix, classes, title=title), folder / "confusion.png")
-    names = ("report.txt", "evaluation.json", "confusion.csv", "confusion.png", "mistakes.csv", "predictions.csv")
+    save_png(draw_samples(result.answers, title=f"Samples: {title}"), folder / "samples.png")
+    names = ("report.txt", "evaluation.json", "confusion.csv", "confusion.png", "mistakes.csv", "predictions.csv",
+             "samples.png")  # fmt: skip
     return tuple(folder / name for name in names)

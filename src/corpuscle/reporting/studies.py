@@ -14,6 +14,7 @@ from corpuscle.data.labeled import labeled_cells
 from corpuscle.errors import CorpuscleError, UsageError
 from corpuscle.files import make_folder, written_whole
 from corpuscle.reporting.cards import measure_bundle
+from corpuscle.reporting.samples import sample_rows
 from corpuscle.reporting.study_page import first_run, study_page
 from corpuscle.reporting.study_plan import Part, Row, Study
 from corpuscle.training.checkpoint import EpochRecord
@@ -23,6 +24,10 @@ from corpuscle.training.recipe import Recipe, read_recipe
 from corpuscle.training.train import train
 
 __all__ = ["StudyHooks", "collect_study", "follow_study", "write_study"]
+
+
+_LEFT_OUT_OF = {"pbc-vgg19-study": "pbc", "kaggle-wbc": "kaggle-wbc-fold-1"}
+"""Protocols that leave cells out, and the set that has all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +122,15 @@ def collect_study(study: Study, output: Path, store: Path, *, root: str | Path |
         root: Folder that holds the data sets, to count classes and splits.
 
     Returns:
-        `runs` by `PART-seedK`, and `splits`: cells by data set, split and class.
+        `runs` by `PART-seedK`; `splits`: cells by data set, split and class; `left_out`: cells by data set that were
+        taken out because a twin of theirs lies in another split.
 
     Raises:
         UsageError: The store or a run's file cannot be read.
     """
     try:
         kept: dict[str, Any] = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
-        entries: dict[str, Any] = {"runs": dict(kept.get("runs", {})), "splits": dict(kept.get("splits", {}))}
+        entries: dict[str, Any] = {key: dict(kept.get(key, {})) for key in ("runs", "splits", "left_out")}
         for row in study.rows:
             for part in row.parts:
                 for seed in row.seeds:
@@ -133,7 +139,8 @@ def collect_study(study: Study, output: Path, store: Path, *, root: str | Path |
                         entries["runs"][folder.name] = _measured(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"What was measured of {study.name} cannot be read ({error}). Run the study again.") from error
-    for name in {str(run["facts"]["dataset"]) for run in entries["runs"].values()} - set(entries["splits"]):
+    known = set(entries["splits"]) - (set(_LEFT_OUT_OF) - set(entries["left_out"]))
+    for name in sorted({str(run["facts"]["dataset"]) for run in entries["runs"].values()} - known):
         try:
             cells = labeled_cells(name, root=root)
         except CorpuscleError:
@@ -143,6 +150,8 @@ def collect_study(study: Study, output: Path, store: Path, *, root: str | Path |
         for (split, key), n in sorted(counts.items()):
             table.setdefault(split, {})[key] = n
         entries["splits"][name] = table
+        if name in _LEFT_OUT_OF:
+            entries["left_out"][name] = len(labeled_cells(_LEFT_OUT_OF[name], root=root)) - len(cells)
     return entries
 
 
@@ -153,7 +162,8 @@ def _measured(folder: Path) -> dict[str, Any]:
     keys = ("n", "accuracy", "accuracy_interval", "accuracy_group_interval", "balanced_accuracy", "macro", "classes",
             "confusion", "calibration_error", "leak", "by_group", "per_class")  # fmt: skip
     history = (folder / "curves.csv").read_text(encoding="utf-8").splitlines()
-    return {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history}
+    samples = sample_rows(folder / "evaluation" / "test" / "predictions.csv")
+    return {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history, "samples": samples}
 
 
 def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:

@@ -130,7 +130,8 @@ def study_page(study: Study, entries: dict[str, Any]) -> str:
             lines += _classes(row, outcome)
             curves = f"{study.name}-{first_run(row, entries['runs'])}.png"
             lines += [f"![Loss and accuracy of train and val, epoch by epoch]({curves})", ""]
-    lines += _splits(entries["splits"])
+            lines += _samples(entries["runs"][first_run(row, entries["runs"])].get("samples", []))
+    lines += _splits(entries["splits"], entries.get("left_out", {}))
     if study.reading.strip():
         lines += ["## What it teaches", "", study.reading.strip(), ""]
     lines += [
@@ -216,7 +217,16 @@ def _leak_line(outcome: RowOutcome) -> list[str]:
     return [f"**{'; '.join(outcome.leaks)}**", ""] if outcome.leaks else []
 
 
-def _splits(splits: dict[str, Any]) -> list[str]:
+def _samples(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Return a few predictions of one run by the name of the picture, the surest mistakes last."""
+    if not rows:
+        return []
+    cells = [(row["file"], row["label"], row["class"], f"{float(row['confidence']):.3f}") for row in rows]
+    about = "Sample predictions: one right answer of each class at random, then the mistakes that it was surest of."
+    return [about, "", *_table(("picture", "label", "prediction", "confidence"), cells)]
+
+
+def _splits(splits: dict[str, Any], left_out: dict[str, int]) -> list[str]:
     """Return how many cells of each class each split has."""
     if not splits:
         return []
@@ -227,7 +237,12 @@ def _splits(splits: dict[str, Any]) -> list[str]:
             counts = table[split]
             rows.append((name, split or "all", *(counts.get(key, 0) for key in classes), sum(counts.values())))
     about = "Where a set has no `val`, a tenth of the training groups is held back for it, no group in both."
-    return ["## Splits", "", *_table(("data set", "split", *classes, "sum"), rows), about, ""]
+    twins = [
+        f"Of {name}, {n} pictures are left out, because a duplicate or an overlapping photograph lies in another split."
+        for name, n in sorted(left_out.items())
+        if name in splits
+    ]
+    return ["## Splits", "", *_table(("data set", "split", *classes, "sum"), rows), " ".join([about, *twins]), ""]
 
 
 def _machines(outcomes: Sequence[tuple[Row, RowOutcome | None]]) -> list[str]:
