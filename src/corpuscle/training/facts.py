@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from corpuscle import __version__
-from corpuscle.data.labeled import labeled_cells
+from corpuscle.data.labeled import LabeledCell, labeled_cells
 from corpuscle.data.leaks import shared_sources
 from corpuscle.errors import CorpuscleError
 from corpuscle.evaluation.machine import machine_line
@@ -19,8 +20,13 @@ from corpuscle.training.recipe import Recipe
 __all__ = ["split_leak", "write_facts"]
 
 
-def split_leak(dataset: str, root: str | Path | None) -> str:
+def split_leak(dataset: str, root: str | Path | None, *, also: Sequence[LabeledCell] = ()) -> str:
     """Measure what the training and test splits of a data set share.
+
+    Args:
+        dataset: The set.
+        root: Folder that holds the data sets.
+        also: Training cells of other sets.
 
     Returns:
         `leaks: ...` with the numbers; empty if nothing is shared, or if the set has no test split.
@@ -30,7 +36,7 @@ def split_leak(dataset: str, root: str | Path | None) -> str:
         judged = labeled_cells(dataset, split="test", root=root)
     except CorpuscleError:
         return ""
-    return shared_sources(learned, judged).sentence()
+    return shared_sources([*learned, *also], judged).sentence()
 
 
 def write_facts(recipe: Recipe, progress: Progress, folder: Path, n_classes: int, *, leak: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from corpuscle.errors import RecipeError, UsageError
+from corpuscle.preprocessing.framing import FramingSpec
 from corpuscle.preprocessing.transforms import PreprocessingSpec
 
 __all__ = [
@@ -51,12 +52,27 @@ class DataRecipe:
         classes: Keys of the taxonomy to learn; all that the training split has, if empty.
         widen: How much wider than the frame training crops are cut, so that turning and zooming find real pixels.
         limit: Use at most this many cells of each split, 0 for all; for trying a recipe out.
+        also: Further sets whose training cells are learned too, as far as their classes are: tables with `dataset`, and
+            `framing` where its pictures want another than the recipe's. Nothing is validated on them.
     """
 
     dataset: str = "pbc"
     classes: tuple[str, ...] = ()
     widen: float = 1.5
     limit: int = 0
+    also: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse further sets without a name, or with a frame that cannot be cut."""
+        for entry in self.also:
+            if not isinstance(entry.get("dataset"), str) or not set(entry) <= {"dataset", "framing"}:
+                raise RecipeError(
+                    'Each of data.also needs dataset = "NAME", and may have a table framing; nothing else.'
+                )
+            try:
+                FramingSpec(**entry.get("framing", {}))
+            except TypeError as error:
+                raise RecipeError(f"data.also, framing of {entry['dataset']}: {error}.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from corpuscle.training.facts import split_leak, write_facts
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
+from corpuscle.training.sources import FurtherSource, further_sources, joined_crops
 
 __all__ = ["TrainingResult", "train"]
 
@@ -95,8 +96,9 @@ def _train(
     result = _follow_all(recipe, folder, root, processes, _Hooks(watcher, on_crops, stop))
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
-    bundle = _package(recipe, result.classes, folder, result.cells, result.val)
-    write_facts(recipe, result.progress, folder, len(result.classes), leak=split_leak(recipe.data.dataset, root))
+    bundle = _package(recipe, folder, result)
+    leak = split_leak(recipe.data.dataset, root, also=[cell for source in result.further for cell in source.cells])
+    write_facts(recipe, result.progress, folder, len(result.classes), leak=leak)
     return TrainingResult(bundle, result.progress, folder, finished=True)
 
 
@@ -117,6 +119,7 @@ class _Followed:
     finished: bool
     classes: tuple[str, ...]
     cells: dict[str, list[LabeledCell]]
+    further: tuple[FurtherSource, ...]
     val: CropSet
 
 
@@ -148,7 +151,9 @@ def _follow(
         _check_classes(classes, part, name)
     if before and before.classes != classes:
         raise RecipeError(f"{recipe.name} and the recipe that it starts from learn other classes. Name data.classes.")
-    processes.check_same("version, recipe or data", _identity(recipe, classes, cells))
+    further = further_sources(recipe, classes, root)
+    listed = cells | {f"also {source.dataset}": list(source.cells) for source in further}
+    processes.check_same("version, recipe or data", _identity(recipe, classes, listed))
     # Beside a checkpoint of another recipe, which `fit` refuses, its own recipe stays.
     if processes.is_first and not ((folder / "checkpoint.safetensors").exists() and (folder / "recipe.json").exists()):
         _write_recipe(recipe, folder)
@@ -156,7 +161,9 @@ def _follow(
     # the cache then cuts its own.
     if not processes.is_first:
         processes.agree(0)
-    wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=recipe.data.widen, progress=hooks.on_crops)
+    widen = recipe.data.widen
+    wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
+    wide = joined_crops(wide, further, classes, widen=widen, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
         processes.agree(0)
@@ -176,19 +183,19 @@ def _follow(
     finished = progress.epochs_done >= recipe.run.epochs or bool(patience and progress.stale_epochs >= patience)
     if finished and processes.is_first:
         write_curves(progress.history, folder)
-    return _Followed(progress, finished, classes, cells, val)
+    return _Followed(progress, finished, classes, cells, further, val)
 
 
-def _package(
-    recipe: Recipe, classes: tuple[str, ...], folder: Path, cells: dict[str, list[LabeledCell]], val: CropSet
-) -> Bundle:
+def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     """Make the bundle of a finished run."""
-    plain = crops_of(cells["train"], classes, recipe.preprocessing)
-    rows = (training_row(recipe.data.dataset, "train", cells["train"]),)
-    stains = np.asarray([prepare(cell.read(), recipe.preprocessing)[1].stain for cell in cells["val"]])
+    cells, spec = result.cells, recipe.preprocessing
+    plain = joined_crops(crops_of(cells["train"], result.classes, spec), result.further, result.classes)
+    rows = [training_row(recipe.data.dataset, "train", cells["train"])]
+    rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
+    stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
     return make_bundle(
-        recipe, classes, folder / "bundle", folder / "best.safetensors", train=plain, val=val, training_data=rows,
-        stains=stains,
+        recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
+        training_data=tuple(rows), stains=stains,
     )  # fmt: skip
 
 

@@ -1,0 +1,94 @@
+"""Further sources of training pictures beside a recipe's own set: another laboratory's cells, framed their own way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from corpuscle import taxonomy
+from corpuscle.data.labeled import LabeledCell, labeled_cells
+from corpuscle.errors import NoInputError, RecipeError
+from corpuscle.preprocessing.framing import FramingSpec
+from corpuscle.preprocessing.transforms import PreprocessingSpec
+from corpuscle.training.crops import CropSet, crops_of
+from corpuscle.training.recipe import Recipe
+
+__all__ = ["FurtherSource", "further_sources", "joined_crops"]
+
+
+@dataclass(frozen=True, slots=True)
+class FurtherSource:
+    """Training cells of another set.
+
+    Attributes:
+        dataset: Its name.
+        spec: How its pictures are framed: as the recipe says, or as the entry of `data.also` does.
+        cells: Those of its training split whose class is learned, by that class.
+    """
+
+    dataset: str
+    spec: PreprocessingSpec
+    cells: tuple[LabeledCell, ...]
+
+
+def further_sources(recipe: Recipe, classes: Sequence[str], root: str | Path | None) -> tuple[FurtherSource, ...]:
+    """List what `data.also` names.
+
+    Args:
+        recipe: The run.
+        classes: Keys that are learned; a cell of a finer class counts as its nearest ancestor among them.
+        root: Folder that holds the data sets.
+
+    Raises:
+        RecipeError: A set is the recipe's own.
+        NoInputError: A set has no training cell of the classes.
+        DataError: A set is missing.
+    """
+    sources = []
+    for entry in recipe.data.also:
+        name = str(entry["dataset"])
+        if name == recipe.data.dataset:
+            raise RecipeError(f"data.also names {name}, which is the recipe's own set. Name another, or drop it.")
+        framing = FramingSpec(**entry["framing"]) if entry.get("framing") else recipe.preprocessing.framing
+        cells = []
+        for cell in labeled_cells(name, split="train", root=root):
+            key = taxonomy.ancestor_in(cell.class_name, classes)
+            cells += [replace(cell, class_name=key)] if key else []
+        if not cells:
+            raise NoInputError(f"{name}, named in data.also, has no training cell of: {', '.join(classes)}.")
+        limit = recipe.data.limit
+        if limit and len(cells) > limit:
+            chosen = np.random.default_rng(0).permutation(len(cells))[:limit]
+            cells = [cells[place] for place in sorted(chosen.tolist())]
+        sources.append(FurtherSource(name, replace(recipe.preprocessing, framing=framing), tuple(cells)))
+    return tuple(sources)
+
+
+def joined_crops(
+    own: CropSet,
+    sources: Sequence[FurtherSource],
+    classes: Sequence[str],
+    *,
+    widen: float = 1.0,
+    progress: Callable[[int, int], None] | None = None,
+) -> CropSet:
+    """Put the crops of further sources behind those of the recipe's own set.
+
+    Args:
+        own: Crops of the recipe's set.
+        sources: The others.
+        classes: Ordered keys.
+        widen: As for `crops_of`.
+        progress: Called with (done, all) for each source.
+    """
+    sets = [own, *(crops_of(source.cells, classes, source.spec, widen=widen, progress=progress) for source in sources)]
+    if len(sets) == 1:
+        return own
+    return CropSet(
+        np.concatenate([item.crops for item in sets]),
+        np.concatenate([item.labels for item in sets]),
+        tuple(file for item in sets for file in item.files),
+    )
