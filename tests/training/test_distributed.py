@@ -34,12 +34,18 @@ def torchrun(output: Path, settings: dict[str, object], *, processes: int = 2) -
     )  # fmt: skip
 
 
+STAGES = [{"epoch": 1, "train": ["head"]}, {"epoch": 2, "train": [""]}]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names the loopback interface of Linux")
-def test_two_processes_train_like_one(toy_sets, tmp_path):
-    done = torchrun(tmp_path / "two", SETTINGS)
+@pytest.mark.parametrize("how", ["plain", "stages", "pretrained"])
+def test_two_processes_train_like_one(how, toy, toy_sets, tmp_path):
+    more = {"plain": {}, "stages": {"model__stages": STAGES}, "pretrained": {"model__pretrained": str(toy.folder)}}
+    settings = SETTINGS | more[how]
+    done = torchrun(tmp_path / "two", settings)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    one = fit(toy_recipe(**SETTINGS), *toy_sets, len(CLASSES), tmp_path / "one")
+    one = fit(toy_recipe(**settings), *toy_sets, len(CLASSES), tmp_path / "one")
     first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
     assert first.keys() == second.keys()
     for key, value in first.items():
