@@ -17,7 +17,7 @@ from corpuscle.errors import DataError, NoInputError, RecipeError
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle
 from corpuscle.preprocessing.transforms import prepare
-from corpuscle.training.checkpoint import Progress
+from corpuscle.training.checkpoint import Progress, average_weights
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
@@ -193,8 +193,13 @@ def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     rows = [training_row(recipe.data.dataset, "train", cells["train"])]
     rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
     stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
+    best = folder / "best.safetensors"
+    if recipe.bundle.start_share:
+        best = average_weights(
+            folder / "start" / best.name, best, recipe.bundle.start_share, folder / "packed.safetensors"
+        )
     return make_bundle(
-        recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
+        recipe, result.classes, folder / "bundle", best, train=plain, val=result.val,
         training_data=tuple(rows), stains=stains,
     )  # fmt: skip
 
