@@ -112,7 +112,7 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
     {
         "toy": ZooRow(_residual(8, (8, 16), (1, 1)), 32, "seconds to train; for tests"),
         "corpuscle_s": ZooRow(
-            _residual(24, (48, 96, 192), (1, 2, 2)), 112, "our residual net, the shipped one, 1.5 M parameters"
+            _residual(24, (48, 96, 192), (1, 2, 2)), 128, "our residual net, the shipped one, 1.5 M parameters"
         ),
         "corpuscle_xs": ZooRow(
             _residual(16, (32, 64, 96), (1, 1, 1), 1), 28, "our residual net for pictures of 28 px"

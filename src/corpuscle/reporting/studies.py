@@ -15,7 +15,7 @@ from corpuscle.errors import CorpuscleError, UsageError
 from corpuscle.files import make_folder, written_whole
 from corpuscle.reporting.cards import measure_bundle
 from corpuscle.reporting.samples import sample_rows
-from corpuscle.reporting.study_page import first_run, study_page
+from corpuscle.reporting.study_page import first_run, row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, Study
 from corpuscle.training.checkpoint import EpochRecord
 from corpuscle.training.curves import draw_curves
@@ -177,7 +177,7 @@ def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:
         part.write_text(json.dumps(entries, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     for row in study.rows:
         name = first_run(row, entries["runs"])
-        if name:
+        if row_outcome(row, entries["runs"]) is not None:
             history = [_record(line) for line in csv.DictReader(entries["runs"][name]["curves"])]
             draw_curves(history, page.with_name(f"{study.name}-{name}.png"), dots_per_inch=64)
     with written_whole(page) as part:
