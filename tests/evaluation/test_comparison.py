@@ -107,7 +107,7 @@ def test_the_tables_show_the_figures(make_run):
     assert row == ["a", "pbc", "test", "4", "0.7500", "0.3006-0.9544", "0.6250", "reference"]
     assert line_of(text, "b").split()[7:] == ["4", "0", "1", "1.0000", "1.0000"]
     cost = next(line for line in text.splitlines() if line.startswith("a ") and "corpuscle_s" in line)
-    assert cost.split() == ["a", "corpuscle_s", "1.52", "M", "310", "M", "1.59", "100", "1", "h", "02", "min"]
+    assert cost.split() == ["a", "corpuscle_s", "1.52", "M", "310", "M", "1.64", "100", "1", "h", "02", "min"]
     assert text.endswith("Preliminary. Not a medical device.")
 
 
