@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from corpuscle.models.classifier import Classifier
 from corpuscle.models.export import export_graph, merge_constants, quantize_graph, round_to_half
@@ -127,6 +128,41 @@ def test_merging_changes_no_answer_and_leaves_poolings_of_odd_sides(side, poolin
     batch = np.random.default_rng(1).normal(size=(5, 3, side, side)).astype(np.float32)
     for one, other in zip(run(plain, batch), run(merged, batch), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-4)
+
+
+class Pooled(nn.Module):
+    """A pooling before a 1x1 convolution that cannot take it in."""
+
+    def __init__(self, pool: nn.Module, convolution: nn.Module) -> None:
+        super().__init__()
+        self.backbone = nn.Sequential(pool, convolution, nn.ReLU())
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        features = self.backbone(batch)
+        embedding = features.mean((2, 3))
+        return self.head(embedding), embedding, features
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Pooled(nn.AvgPool2d(2), nn.Conv2d(3, 6, 1, stride=2)),
+        Pooled(nn.AvgPool2d(2), nn.Conv2d(3, 6, 1, groups=3)),
+        Pooled(nn.AvgPool2d(2), nn.Conv2d(3, 6, 1, padding=1)),
+        Pooled(nn.AvgPool2d(2, padding=1), nn.Conv2d(3, 6, 1)),
+        Pooled(nn.AvgPool2d(2, stride=1), nn.Conv2d(3, 6, 1)),
+    ],
+    ids=["stride", "groups", "padding", "padded pool", "sliding pool"],
+)
+def test_a_pooling_that_no_convolution_can_take_in_stays(module, tmp_path):
+    plain, merged = tmp_path / "plain.onnx", tmp_path / "merged.onnx"
+    export_graph(module.eval(), plain, input_px=16)
+    merge_constants(plain, merged)
+    assert "AveragePool" in {node.op_type for node in onnx.load(str(merged)).graph.node}
+    batch = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
+    for one, other in zip(run(plain, batch), run(merged, batch), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-4)
 
 
 def test_the_8_bit_weights_use_seven_bits(exact, batch, tmp_path):

@@ -19,10 +19,8 @@ from corpuscle.training import checkpoint
 from corpuscle.training.checkpoint import (
     EpochRecord,
     Progress,
-    average_weights,
     begin_alike,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
     save_weights,
 )
@@ -85,19 +83,6 @@ def test_the_file_is_safetensors_and_holds_no_pickle(tmp_path):
     assert ends[-1][1] == len(content) - 8 - size
     assert all(one[1] == other[0] for one, other in itertools.pairwise(ends))
     assert {key.split(".")[0] for key in header} == {"network", "average", "optimizer"}
-
-
-def test_weights_are_averaged_by_their_shares(tmp_path):
-    one = {"a": torch.tensor([0.0, 2.0]), "steps": torch.tensor(3)}
-    other = {"a": torch.tensor([1.0, 4.0]), "steps": torch.tensor(7)}
-    save_weights(tmp_path / "one", one)
-    save_weights(tmp_path / "other", other)
-    mixed = load_weights(average_weights(tmp_path / "one", tmp_path / "other", 0.25, tmp_path / "mixed"))
-    torch.testing.assert_close(mixed["a"], torch.tensor([0.75, 3.5]))
-    assert mixed["steps"] == 7
-    save_weights(tmp_path / "strange", {"a": torch.zeros(3), "steps": torch.tensor(3)})
-    with pytest.raises(TrainingError, match="different networks"):
-        average_weights(tmp_path / "one", tmp_path / "strange", 0.25, tmp_path / "mixed")
 
 
 def test_a_run_may_go_on_with_another_number_of_threads(tmp_path):

@@ -90,7 +90,7 @@ def test_a_run_names_all_that_it_learned_from_and_validates_on_its_own(own, othe
         ([{"name": "pbc"}], r'needs dataset = "NAME"'),
         ([{"dataset": "pbc", "share": 0.5}], "nothing else"),
         ([{"dataset": "pbc", "framing": {"wide": 3}}], "framing of pbc"),
-        ([{"dataset": "pbc", "framing": {"margin": -1}}], "margin above 0"),
+        ([{"dataset": "pbc", "framing": {"margin": -1}}], "data.also, framing of pbc: .*margin above 0"),
     ],
 )
 def test_an_entry_that_nobody_could_follow_is_refused(own, also, words):

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from corpuscle.data import examples
 from corpuscle.errors import DataError, NoInputError, RecipeError, TrainingError
@@ -130,21 +128,6 @@ def test_a_run_may_follow_another_recipe_first(tree, tmp_path):
     values["model"]["start"]["data"]["classes"] = ["neutrophil", "lymphocyte"]
     with pytest.raises(RecipeError, match="learn other classes"):
         train(Recipe.from_dict(values), output=tmp_path / "other")
-
-
-def test_what_is_packed_may_hold_a_share_of_the_start(tree, tmp_path):
-    folder = tree({f"{split}/{key}": 4 for split in ("train", "val") for key in ("neutrophil", "lymphocyte")})
-    values = recipe_for(folder, "run.epochs=1").to_dict()
-    values["model"]["start"] = json.loads(recipe_for(folder, "name=first").to_json())
-    values["bundle"]["start_share"] = 0.5
-    result = train(Recipe.from_dict(values), output=tmp_path / "run")
-    start, best = (load_file(tmp_path / "run" / name) for name in ("start/best.safetensors", "best.safetensors"))
-    packed = load_file(result.bundle.folder / "weights.safetensors")
-    expected = (0.5 * start["head.weight"] + 0.5 * best["head.weight"]).half()
-    torch.testing.assert_close(packed["head.weight"], expected)
-    values["model"]["start"] = {}
-    with pytest.raises(RecipeError, match=r"start_share needs a recipe in model\.start"):
-        Recipe.from_dict(values)
 
 
 def test_a_finer_class_counts_as_the_one_to_learn(tree, tmp_path):

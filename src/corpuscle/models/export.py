@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -167,10 +168,13 @@ def _pool_by_convolution(path: Path) -> None:
     known = shape_inference.infer_shapes(model).graph.value_info
     shapes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in known}
     for node in [node for node in graph.node if node.op_type == "Conv"]:
-        pool, kernel = makers.get(node.input[0]), numpy_helper.to_array(weights[node.input[1]])
-        if pool is None or uses[node.input[0]] != 1 or kernel.shape[2:] != (1, 1) or not _halves(pool, shapes):
+        pool, kernel = makers.get(node.input[0]), weights.get(node.input[1])
+        if pool is None or kernel is None or uses[pool.output[0]] != 1 or uses[kernel.name] != 1:
             continue
-        weights[node.input[1]].CopyFrom(numpy_helper.from_array(np.tile(kernel / 4, (1, 1, 2, 2)), node.input[1]))
+        values = numpy_helper.to_array(kernel)
+        if not (_halves(pool, shapes) and _is_pointwise(node, values)):
+            continue
+        kernel.CopyFrom(numpy_helper.from_array(np.tile(values / 4, (1, 1, 2, 2)), kernel.name))
         del node.attribute[:]
         node.attribute.extend([helper.make_attribute(key, [2, 2]) for key in ("kernel_shape", "strides")])
         node.input[0] = pool.input[0]
@@ -180,8 +184,19 @@ def _pool_by_convolution(path: Path) -> None:
 
 def _halves(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
     """Say whether a node averages 2x2 blocks of a map with even sides."""
-    values = {item.name: list(item.ints) for item in node.attribute}
+    values = _attributes(node)
     sides = shapes.get(node.input[0], [])[2:]
-    plain = values.get("kernel_shape") == values.get("strides") == [2, 2]
+    plain = values.get("kernel_shape") == values.get("strides") == [2, 2] and not any(values.get("pads", []))
     even = len(sides) == 2 and all(side and side % 2 == 0 for side in sides)
     return node.op_type == "AveragePool" and plain and even
+
+
+def _is_pointwise(node: onnx.NodeProto, kernel: npt.NDArray[np.generic]) -> bool:
+    """Say whether a convolution looks at single places, at each of them, with all channels together."""
+    values = _attributes(node)
+    everywhere = all(step == 1 for step in values.get("strides", [])) and not any(values.get("pads", []))
+    return kernel.shape[2:] == (1, 1) and everywhere and values.get("group", 1) == 1
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {item.name: helper.get_attribute_value(item) for item in node.attribute}

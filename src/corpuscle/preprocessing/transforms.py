@@ -179,7 +179,7 @@ def _cut_picture(
 def _reduced(
     picture: Image.Image, box: tuple[float, float, float, float], factor: int
 ) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Average whole blocks of `factor` pixels before what is left is resampled, which is a third faster.
+    """Average whole blocks of `factor` pixels before what is left is resampled, which takes less time.
 
     Blocks begin at the box and not at the picture, so that a margin around the picture changes nothing.
 

@@ -24,7 +24,6 @@ from corpuscle.training.distributed import Processes
 __all__ = [
     "EpochRecord",
     "Progress",
-    "average_weights",
     "begin_alike",
     "load_checkpoint",
     "load_weights",
@@ -99,33 +98,6 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise TrainingError(f"The weights {path} cannot be read ({error}). Train them again.") from error
-
-
-def average_weights(one: Path, other: Path, share: float, target: Path) -> Path:
-    """Write the average of two sets of weights of one network; whole numbers are those of `other`.
-
-    Args:
-        one: A safetensors file.
-        other: Another of the same network.
-        share: Weight of `one` in [0, 1].
-        target: The file to write.
-
-    Returns:
-        `target`.
-
-    Raises:
-        TrainingError: A file cannot be read, or they are not of one network.
-        OutputError: The file cannot be written.
-    """
-    first, second = load_weights(one), load_weights(other)
-    if {key: value.shape for key, value in first.items()} != {key: value.shape for key, value in second.items()}:
-        raise TrainingError(f"{one} and {other} are weights of different networks and have no average.")
-    mixed = {
-        key: share * first[key] + (1 - share) * value if value.is_floating_point() else value
-        for key, value in second.items()
-    }
-    save_weights(target, mixed)
-    return target
 
 
 def save_checkpoint(

@@ -59,6 +59,7 @@ def write_facts(recipe: Recipe, progress: Progress, folder: Path, n_classes: int
         "name": recipe.name,
         "model": recipe.model.name,
         "dataset": recipe.data.dataset,
+        "also": [str(entry["dataset"]) for entry in recipe.data.also],
         "seed": recipe.run.seed,
         "input_px": spec.input_px,
         "parameters": size.parameters,

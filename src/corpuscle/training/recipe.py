@@ -31,7 +31,6 @@ _RANGES = {
     "model.dropout": (0, 1),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),
-    "bundle.start_share": (0, 1),
     "optimizer.weight_decay": (0, math.inf),
     "optimizer.warmup": (0, 1),
     "optimizer.plateau_patience": (1, math.inf),
@@ -72,8 +71,8 @@ class DataRecipe:
                 )
             try:
                 FramingSpec(**entry.get("framing", {}))
-            except TypeError as error:
-                raise RecipeError(f"data.also, framing of {entry['dataset']}: {error}.") from error
+            except (TypeError, UsageError) as error:
+                raise RecipeError(f"data.also, framing of {entry['dataset']}: {str(error).rstrip('.')}.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,13 +188,9 @@ class BundleRecipe:
 
     Attributes:
         quantize: Whether an 8-bit graph predicts, as is fastest; else the exact one.
-        start_share: Share of the weights of `model.start` in what is packed, the rest being the best ones of this run.
-            Such averages are often right where either end is (Wortsman et al. 2022, "Robust fine-tuning of zero-shot
-            models"); choose it on `val`.
     """
 
     quantize: bool = True
-    start_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +250,6 @@ class Recipe:
                 raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
         if self.model.start:
             Recipe.from_dict(self.model.start)
-        elif self.bundle.start_share:
-            raise RecipeError("bundle.start_share needs a recipe in model.start whose weights it takes.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

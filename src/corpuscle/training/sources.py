@@ -16,7 +16,7 @@ from corpuscle.preprocessing.transforms import PreprocessingSpec
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.recipe import Recipe
 
-__all__ = ["FurtherSource", "further_sources", "joined_crops"]
+__all__ = ["FurtherSource", "as_learned", "at_most", "further_sources", "joined_crops"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,27 @@ def further_sources(recipe: Recipe, classes: Sequence[str], root: str | Path | N
         if name == recipe.data.dataset:
             raise RecipeError(f"data.also names {name}, which is the recipe's own set. Name another, or drop it.")
         framing = FramingSpec(**entry["framing"]) if entry.get("framing") else recipe.preprocessing.framing
-        cells = []
-        for cell in labeled_cells(name, split="train", root=root):
-            key = taxonomy.ancestor_in(cell.class_name, classes)
-            cells += [replace(cell, class_name=key)] if key else []
+        cells = at_most(recipe.data.limit, as_learned(labeled_cells(name, split="train", root=root), classes))
         if not cells:
-            raise NoInputError(f"{name}, named in data.also, has no training cell of: {', '.join(classes)}.")
-        limit = recipe.data.limit
-        if limit and len(cells) > limit:
-            chosen = np.random.default_rng(0).permutation(len(cells))[:limit]
-            cells = [cells[place] for place in sorted(chosen.tolist())]
+            raise NoInputError(
+                f"{name}, named in data.also, has no training cell of: {', '.join(classes)}. Drop it there."
+            )
         sources.append(FurtherSource(name, replace(recipe.preprocessing, framing=framing), tuple(cells)))
     return tuple(sources)
+
+
+def as_learned(cells: Sequence[LabeledCell], classes: Sequence[str]) -> list[LabeledCell]:
+    """Name each cell by the class that is learned: its own or the nearest ancestor in `classes`; others are dropped."""
+    named = [(cell, taxonomy.ancestor_in(cell.class_name, classes)) for cell in cells]
+    return [replace(cell, class_name=key) for cell, key in named if key]
+
+
+def at_most(limit: int, cells: Sequence[LabeledCell]) -> list[LabeledCell]:
+    """Keep `limit` of the cells, drawn at random and always the same ones, in their order; all of them for 0."""
+    if not limit or len(cells) <= limit:
+        return list(cells)
+    chosen = np.random.default_rng(0).permutation(len(cells))[:limit]
+    return [cells[place] for place in sorted(chosen.tolist())]
 
 
 def joined_crops(

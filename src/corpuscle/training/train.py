@@ -17,7 +17,7 @@ from corpuscle.errors import DataError, NoInputError, RecipeError
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle
 from corpuscle.preprocessing.transforms import prepare
-from corpuscle.training.checkpoint import Progress, average_weights
+from corpuscle.training.checkpoint import Progress
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
@@ -25,7 +25,7 @@ from corpuscle.training.facts import split_leak, write_facts
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
-from corpuscle.training.sources import FurtherSource, further_sources, joined_crops
+from corpuscle.training.sources import FurtherSource, as_learned, at_most, further_sources, joined_crops
 
 __all__ = ["TrainingResult", "train"]
 
@@ -193,13 +193,8 @@ def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     rows = [training_row(recipe.data.dataset, "train", cells["train"])]
     rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
     stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
-    best = folder / "best.safetensors"
-    if recipe.bundle.start_share:
-        best = average_weights(
-            folder / "start" / best.name, best, recipe.bundle.start_share, folder / "packed.safetensors"
-        )
     return make_bundle(
-        recipe, result.classes, folder / "bundle", best, train=plain, val=result.val,
+        recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
         training_data=tuple(rows), stains=stains,
     )  # fmt: skip
 
@@ -208,17 +203,12 @@ def _split_cells(recipe: Recipe, root: str | Path | None) -> dict[str, list[Labe
     """Return the training and validation cells; a data set without splits is split, groups kept whole."""
     cells = labeled_cells(recipe.data.dataset, root=root)
     if recipe.data.classes:
-        # A class of the data counts as its nearest ancestor among those to learn: a band neutrophil as a neutrophil.
-        named = [(cell, taxonomy.ancestor_in(cell.class_name, recipe.data.classes)) for cell in cells]
-        cells = [replace(cell, class_name=key) for cell, key in named if key]
+        cells = as_learned(cells, recipe.data.classes)
     if not any(cell.split == "val" for cell in cells):
         cells = _with_val(cells, recipe.run.seed)
     parts: dict[str, list[LabeledCell]] = {}
     for name in ("train", "val"):
-        part = [cell for cell in cells if cell.split == name]
-        if recipe.data.limit and len(part) > recipe.data.limit:
-            chosen = np.random.default_rng(0).permutation(len(part))[: recipe.data.limit]
-            part = [part[place] for place in sorted(chosen.tolist())]
+        part = at_most(recipe.data.limit, [cell for cell in cells if cell.split == name])
         if not part:
             raise NoInputError(f"{recipe.data.dataset} has no cells to {name} on. Add pictures, or lower data.limit.")
         parts[name] = part
