@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from corpuscle.errors import UsageError
 
-__all__ = ["Failure", "Framing", "FramingMethod", "Prediction"]
+__all__ = ["CELL_KINDS", "CellKind", "Detections", "Failure", "Framing", "FramingMethod", "Prediction"]
 
 FramingMethod = Literal["cell", "center", "whole"]
+CellKind = Literal["erythrocyte", "leukocyte", "platelet"]
+CELL_KINDS: tuple[CellKind, ...] = ("erythrocyte", "leukocyte", "platelet")
+"""What a detector tells apart, in the order of the numbers in `Detections.kinds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +87,36 @@ class Prediction:
             raise UsageError(f"The predicted class {self.class_name!r} has no probability.")
         if self.refused and not self.reason:
             raise UsageError("A refused prediction must say why.")
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """The cells that a detector found in one picture, in no particular order.
+
+    Attributes:
+        boxes: Nx4 float32, `xyxy` in pixels of the picture, half-open, origin top left; may reach beyond its border.
+        scores: N float32 in [0, 1], the detector's own; not a calibrated probability.
+        kinds: N int64, an index into `CELL_KINDS`.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    kinds: npt.NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        """Refuse columns that do not belong together."""
+        n = len(self.boxes)
+        if self.boxes.shape != (n, 4) or self.scores.shape != (n,) or self.kinds.shape != (n,):
+            raise UsageError(
+                f"Detections need boxes Nx4, scores N and kinds N, not {self.boxes.shape}, {self.scores.shape} and "
+                f"{self.kinds.shape}."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of cells found."""
+        return len(self.scores)
+
+    @staticmethod
+    def none() -> Detections:
+        """Return the answer of a detector that found nothing."""
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
