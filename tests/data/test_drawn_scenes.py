@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from corpuscle.data.drawn_fields import FieldSpec, draw_field, write_example_field
+from corpuscle.data.drawn_scenes import SceneSpec, draw_scene, write_example_field
 from corpuscle.data.placing import Placer
 from corpuscle.errors import OutputError, UnknownNameError, UsageError
 
-SPEC = FieldSpec(
+SPEC = SceneSpec(
     width_px=360,
     height_px=270,
     erythrocyte_px=40,
@@ -25,7 +25,7 @@ SPEC = FieldSpec(
 
 @cache
 def drawn(seed=0, **changes):
-    return draw_field(replace(SPEC, **changes), seed)
+    return draw_scene(replace(SPEC, **changes), seed)
 
 
 def test_the_truth_lists_every_cell_that_was_asked_for():
@@ -60,12 +60,12 @@ def test_what_is_stained_lies_in_the_boxes_of_stained_cells():
 
 
 def test_same_seed_same_bytes_and_other_seed_other_field():
-    assert np.array_equal(draw_field(SPEC).image, drawn().image)
+    assert np.array_equal(draw_scene(SPEC).image, drawn().image)
     assert drawn(1).cells != drawn().cells
 
 
 def test_the_magnification_scales_the_scene():
-    large = draw_field(replace(SPEC, width_px=720, height_px=540, erythrocyte_px=80))
+    large = draw_scene(replace(SPEC, width_px=720, height_px=540, erythrocyte_px=80))
     small = np.asarray(Image.fromarray(large.image).resize((90, 68), Image.Resampling.BOX), float)
     other = np.asarray(Image.fromarray(drawn().image).resize((90, 68), Image.Resampling.BOX), float)
     assert np.abs(small - other).mean() < 4
@@ -98,7 +98,7 @@ def test_options_change_the_light_the_focus_and_the_stain():
 
 
 def test_cells_may_be_cut_by_the_border():
-    cut = draw_field(replace(SPEC, whole=False, platelets=30, leukocytes={}), 3)
+    cut = draw_scene(replace(SPEC, whole=False, platelets=30, leukocytes={}), 3)
     touching = [
         c for c in cut.cells if c.kind == "platelet" and (min(c.box[:2]) <= 0.5 or c.box[2] > 359 or c.box[3] > 269)
     ]
@@ -120,7 +120,7 @@ def test_what_cannot_be_drawn_is_refused(changes, error, said):
     with pytest.raises(error, match=said):
         replace(SPEC, **changes)
     with pytest.raises(UsageError, match="seed"):
-        draw_field(SPEC, -1)
+        draw_scene(SPEC, -1)
 
 
 def test_the_example_is_written_with_its_truth(tmp_path):

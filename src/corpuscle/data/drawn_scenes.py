@@ -26,7 +26,7 @@ from corpuscle.errors import UnknownNameError, UsageError
 from corpuscle.files import written_whole
 from corpuscle.records import CellKind
 
-__all__ = ["DrawnField", "FieldSpec", "FieldTruth", "draw_field", "write_example_field"]
+__all__ = ["DrawnScene", "SceneCell", "SceneSpec", "draw_scene", "write_example_field"]
 
 _ERYTHROCYTE_PX = 77.0
 _PLASMA = (254.0, 227.0, 202.0)
@@ -37,7 +37,7 @@ _EXAMPLE = "field"
 
 
 @dataclass(frozen=True, slots=True)
-class FieldSpec:
+class SceneSpec:
     """What a drawn field shall look like.
 
     Attributes:
@@ -85,7 +85,7 @@ class FieldSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class FieldTruth:
+class SceneCell:
     """One cell of a drawn field: kind, class, and the box around it in pixels of the picture, inside the field."""
 
     kind: CellKind
@@ -94,11 +94,11 @@ class FieldTruth:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DrawnField:
+class DrawnScene:
     """A drawn field: HxWx3 uint8 RGB, and every cell in it."""
 
     image: NDArray[np.uint8]
-    cells: tuple[FieldTruth, ...]
+    cells: tuple[SceneCell, ...]
     um_per_px: float
 
     def count(self, kind: CellKind) -> int:
@@ -119,7 +119,7 @@ class DrawnField:
         }
 
 
-def draw_field(spec: FieldSpec, seed: int = 0) -> DrawnField:
+def draw_scene(spec: SceneSpec, seed: int = 0) -> DrawnScene:
     """Draw a field.
 
     Args:
@@ -149,9 +149,9 @@ def draw_field(spec: FieldSpec, seed: int = 0) -> DrawnField:
                 min(box[2] * zoom, spec.width_px),
                 min(box[3] * zoom, spec.height_px),
             )
-            cells.append(FieldTruth(kind, key, edges))
+            cells.append(SceneCell(kind, key, edges))
     image = _develop(canvas, rng, spec)
-    return DrawnField(image, tuple(cells), 7.5 / spec.erythrocyte_px)
+    return DrawnScene(image, tuple(cells), 7.5 / spec.erythrocyte_px)
 
 
 def write_example_field(folder: Path) -> Path:
@@ -160,7 +160,7 @@ def write_example_field(folder: Path) -> Path:
     Raises:
         OutputError: The folder cannot be written.
     """
-    spec = FieldSpec(
+    spec = SceneSpec(
         width_px=960,
         height_px=720,
         erythrocyte_px=60,
@@ -170,7 +170,7 @@ def write_example_field(folder: Path) -> Path:
         clumped=0.1,
         uneven_light=0.1,
     )
-    drawn = draw_field(spec, seed=1)
+    drawn = draw_scene(spec, seed=1)
     path = Path(folder) / f"{_EXAMPLE}.png"
     with written_whole(path) as part:
         Image.fromarray(drawn.image).save(part, format="PNG")
@@ -180,7 +180,7 @@ def write_example_field(folder: Path) -> Path:
     return path
 
 
-def _places(spec: FieldSpec, rng: np.random.Generator, size: tuple[int, int]) -> Iterator[tuple[CellKind, str, Place]]:
+def _places(spec: SceneSpec, rng: np.random.Generator, size: tuple[int, int]) -> Iterator[tuple[CellKind, str, Place]]:
     """Lay out all cells: leukocytes first, as they need room, but painted last, as they lie on top."""
     placer = Placer(*size, rng)
     placer.reserve(_MIDDLE)
@@ -247,7 +247,7 @@ def _box(mask: NDArray[np.bool_], own: tuple[slice, slice], corner: tuple[int, i
     return (left + float(columns[0]), top + float(rows[0]), left + columns[-1] + 1.0, top + rows[-1] + 1.0)
 
 
-def _develop(canvas: Floats, rng: np.random.Generator, spec: FieldSpec) -> NDArray[np.uint8]:
+def _develop(canvas: Floats, rng: np.random.Generator, spec: SceneSpec) -> NDArray[np.uint8]:
     """Stain, light and photograph the canvas: density, lamp, optics and the grain of the camera."""
     density = -np.log(np.clip(canvas, 1, 255) / np.asarray(_PLASMA)) * np.asarray(spec.stain)
     light = _lamp(canvas.shape[:2], rng, spec.uneven_light)
