@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
     from corpuscle.evaluation.model import ModelEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
 __all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "train"]
@@ -39,9 +40,17 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="With --corruptions: about this many cells; 0 for all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals."""
+    if corruptions:
+        from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
+
+        request = TrustRequest(dataset, model, split, data_root, output, json)
+        _record(record, measure_corruptions(request, limit=limit))
+        return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
 
@@ -218,14 +227,15 @@ def benchmark(
     _record(record, result)
 
 
-def _record(page: Path | None, result: ModelEvaluation | FramingRobustness | ClassifyBenchmark) -> None:
+def _record(page: Path | None, result: ModelEvaluation | FramingRobustness | ClassifyBenchmark | list[Figure]) -> None:
     """Enter what this command measured into a page of figures, if one is named."""
     if page is None:
         return
     from corpuscle.evaluation.machine import machine_line
     from corpuscle.reporting.ledger import figures_of, record
 
-    record(page, _own_command(), machine_line(), figures_of(result))
+    figures = result if isinstance(result, list) else figures_of(result)
+    record(page, _own_command(), machine_line(), figures)
     note(f"Entered into {page}.")
 
 
