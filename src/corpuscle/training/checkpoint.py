@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,11 +22,13 @@ from corpuscle.files import written_whole
 from corpuscle.training.distributed import Processes
 
 __all__ = [
+    "AnyProgress",
     "EpochRecord",
     "Progress",
     "begin_alike",
     "load_checkpoint",
     "load_weights",
+    "restore_checkpoint",
     "save_checkpoint",
     "save_weights",
 ]
@@ -58,6 +60,16 @@ class Progress:
     plateau_stale: int = 0
     precision: str = "fp32"
     history: list[EpochRecord] = field(default_factory=list)
+
+
+class AnyProgress(Protocol):
+    """Where a run of any kind stands: a dataclass of plain values."""
+
+    __dataclass_fields__: Any
+    epochs_done: int
+
+
+_Progress = TypeVar("_Progress", bound=AnyProgress)
 
 
 def _flat(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -105,7 +117,7 @@ def save_checkpoint(
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: AnyProgress,
     *,
     recipe: dict[str, Any],
 ) -> None:
@@ -131,7 +143,30 @@ def _without_threads(recipe: dict[str, Any]) -> dict[str, Any]:
 def load_checkpoint(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, *, recipe: dict[str, Any]
 ) -> Progress:
+    """Put a saved state of a classifier's run back into its parts.
+
+    Raises:
+        TrainingError: The file is damaged, was written by another recipe, or holds another network.
+    """
+    return restore_checkpoint(path, (network, average), optimizer, recipe=recipe, read=_progress)
+
+
+def restore_checkpoint(
+    path: Path,
+    networks: tuple[nn.Module, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    *,
+    recipe: dict[str, Any],
+    read: Callable[[dict[str, Any]], _Progress],
+) -> _Progress:
     """Put a saved state back into a run's parts.
+
+    Args:
+        path: What `save_checkpoint` wrote.
+        networks: The network and its averaged copy.
+        optimizer: Its optimizer.
+        recipe: The run; the one that wrote the file must be the same.
+        read: Makes the progress out of the values of `asdict`.
 
     Raises:
         TrainingError: The file is damaged, was written by another recipe, or holds another network.
@@ -147,8 +182,8 @@ def load_checkpoint(
     if _without_threads(saved) != _without_threads(json.loads(json.dumps(recipe))):
         raise TrainingError(f"The checkpoint {path} belongs to another recipe. Choose another --output, or delete it.")
     try:
-        _restore(tensors, network, average, optimizer)
-        return _progress(values)
+        _restore(tensors, networks[0], networks[1], optimizer)
+        return read(values)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(
             f"The checkpoint {path} does not fit this network; the data may have other classes now. "

@@ -1,0 +1,147 @@
+"""Average precision of detections, as COCO defines it (Lin et al. 2014, doi 10.1007/978-3-319-10602-1_48).
+
+Detections are taken from the best score down; each takes the best still free cell of its kind that it overlaps enough.
+Precision is read at 101 recalls, at each the best one to the right of it, and averaged; over ten least overlaps
+(0.50, 0.55 ... 0.95) for mAP50-95, at 0.50 alone for mAP50.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from corpuscle.errors import DataError
+from corpuscle.prediction.suppression import box_overlaps
+from corpuscle.records import CELL_KINDS, Detections
+
+__all__ = ["OVERLAPS", "AveragePrecision", "TrueBoxes", "average_precision"]
+
+OVERLAPS: tuple[float, ...] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
+"""The least intersections over union."""
+
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBoxes:
+    """What an annotator drew into one picture.
+
+    Attributes:
+        boxes: Nx4 float32, xyxy in pixels.
+        kinds: N int64, an index into `CELL_KINDS`.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    kinds: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePrecision:
+    """How well a detector finds cells.
+
+    Attributes:
+        by_kind: Average precision of each kind at each of `OVERLAPS`; a kind without a true box is left out.
+        cells: Number of true boxes of each kind.
+        pictures: Number of pictures.
+    """
+
+    by_kind: dict[str, tuple[float, ...]]
+    cells: dict[str, int]
+    pictures: int
+
+    @property
+    def map50(self) -> float:
+        """Mean over the kinds at an overlap of 0.5."""
+        return float(np.mean([values[0] for values in self.by_kind.values()]))
+
+    @property
+    def map50_95(self) -> float:
+        """Mean over the kinds and all overlaps."""
+        return float(np.mean([np.mean(values) for values in self.by_kind.values()]))
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values for JSON."""
+        return {
+            "map50": self.map50,
+            "map50_95": self.map50_95,
+            "pictures": self.pictures,
+            "by_kind": {
+                kind: {"ap50": values[0], "ap50_95": float(np.mean(values)), "n": self.cells[kind]}
+                for kind, values in self.by_kind.items()
+            },
+        }
+
+
+def average_precision(
+    found: Sequence[Detections], truth: Sequence[TrueBoxes], *, most: int = _MOST
+) -> AveragePrecision:
+    """Compare what was found in each picture with what an annotator drew.
+
+    Args:
+        found: One entry a picture, with all scores: thresholds make the figure smaller.
+        truth: Likewise, in the same order.
+        most: Detections of one kind in one picture that count, the best ones.
+
+    Raises:
+        DataError: The lists are not of one length, or no box was drawn at all.
+    """
+    if len(found) != len(truth):
+        raise DataError(f"{len(found)} pictures with detections cannot be compared with {len(truth)} annotated ones.")
+    by_kind, cells = {}, {}
+    for number, kind in enumerate(CELL_KINDS):
+        count = sum(int((item.kinds == number).sum()) for item in truth)
+        cells[kind] = count
+        if count:
+            by_kind[kind] = _of_kind(found, truth, number, most)
+    if not by_kind:
+        raise DataError("No box is drawn in these pictures, so nothing can be measured. Name annotated ones.")
+    return AveragePrecision(by_kind, cells, len(truth))
+
+
+def _of_kind(found: Sequence[Detections], truth: Sequence[TrueBoxes], kind: int, most: int) -> tuple[float, ...]:
+    """Return the average precision of one kind at each overlap."""
+    scores, hits, count = [np.zeros(0)], [np.zeros((len(OVERLAPS), 0), bool)], 0
+    for detections, true in zip(found, truth, strict=True):
+        mine = detections.kinds == kind
+        order = np.argsort(-detections.scores[mine], kind="stable")[:most]
+        boxes, drawn = detections.boxes[mine][order], true.boxes[true.kinds == kind]
+        scores.append(detections.scores[mine][order].astype(np.float64))
+        hits.append(_matched(box_overlaps(boxes, drawn)))
+        count += len(drawn)
+    order = np.argsort(-np.concatenate(scores), kind="mergesort")
+    return tuple(_area(row, count) for row in np.concatenate(hits, axis=1)[:, order])
+
+
+def _matched(overlaps: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Say of each detection (rows of `overlaps`, best first) whether it takes a true box, at each least overlap."""
+    hit = np.zeros((len(OVERLAPS), len(overlaps)), bool)
+    if not overlaps.size:
+        return hit
+    for step, least in enumerate(OVERLAPS):
+        free = overlaps.copy()
+        for row in range(len(free)):
+            best = int(
+                free.shape[1] - 1 - np.argmax(free[row, ::-1])
+            )  # of equal ones the last, as COCO's own code does
+            if free[row, best] >= min(least, 1 - 1e-10):
+                hit[step, row] = True
+                free[:, best] = -1.0
+    return hit
+
+
+def _area(hit: npt.NDArray[np.bool_], count: int) -> float:
+    """Return the mean of the interpolated precision over 101 recalls."""
+    if not len(hit):
+        return 0.0
+    right = np.cumsum(hit)
+    recall = right / count
+    precision = right / np.arange(1, len(hit) + 1)
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    places = np.searchsorted(recall, _RECALLS, side="left")
+    value = float(np.where(places < len(hit), precision[np.minimum(places, len(hit) - 1)], 0.0).mean())
+    return value if math.isfinite(value) else 0.0
