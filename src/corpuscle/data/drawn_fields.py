@@ -54,7 +54,7 @@ def draw_field(
             continue
         taken.append((*place, radius))
         boxes.append(_painted(canvas, rng, name, place, radius))
-        kinds.append(CELL_KINDS.index(kind))  # type: ignore[arg-type]
+        kinds.append(CELL_KINDS.index(kind))
     corners = np.clip(np.asarray(boxes, np.float32).reshape(-1, 4), 0, CANVAS_PX)
     return develop(canvas, rng, CANVAS_PX), corners, np.asarray(kinds, np.int64)
 

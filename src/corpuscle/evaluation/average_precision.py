@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle.errors import DataError
+from corpuscle.evaluation.intervals import Interval, bootstrap_interval
 from corpuscle.prediction.suppression import box_overlaps
 from corpuscle.records import CELL_KINDS, Detections
 
-__all__ = ["OVERLAPS", "AveragePrecision", "TrueBoxes", "average_precision"]
+__all__ = ["OVERLAPS", "AveragePrecision", "TrueBoxes", "average_precision", "average_precision_intervals"]
 
 OVERLAPS: tuple[float, ...] = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))
 """The least intersections over union."""
@@ -90,31 +91,89 @@ def average_precision(
     Raises:
         DataError: The lists are not of one length, or no box was drawn at all.
     """
-    if len(found) != len(truth):
-        raise DataError(f"{len(found)} pictures with detections cannot be compared with {len(truth)} annotated ones.")
-    by_kind, cells = {}, {}
-    for number, kind in enumerate(CELL_KINDS):
-        count = sum(int((item.kinds == number).sum()) for item in truth)
-        cells[kind] = count
-        if count:
-            by_kind[kind] = _of_kind(found, truth, number, most)
-    if not by_kind:
-        raise DataError("No box is drawn in these pictures, so nothing can be measured. Name annotated ones.")
+    parts, cells = _compared(found, truth, most)
+    by_kind = {kind: _areas(pictures) for kind, pictures in parts.items()}
     return AveragePrecision(by_kind, cells, len(truth))
 
 
-def _of_kind(found: Sequence[Detections], truth: Sequence[TrueBoxes], kind: int, most: int) -> tuple[float, ...]:
-    """Return the average precision of one kind at each overlap."""
-    scores, hits, count = [np.zeros(0)], [np.zeros((len(OVERLAPS), 0), bool)], 0
-    for detections, true in zip(found, truth, strict=True):
-        mine = detections.kinds == kind
-        order = np.argsort(-detections.scores[mine], kind="stable")[:most]
-        boxes, drawn = detections.boxes[mine][order], true.boxes[true.kinds == kind]
-        scores.append(detections.scores[mine][order].astype(np.float64))
-        hits.append(_matched(box_overlaps(boxes, drawn)))
-        count += len(drawn)
-    order = np.argsort(-np.concatenate(scores), kind="mergesort")
-    return tuple(_area(row, count) for row in np.concatenate(hits, axis=1)[:, order])
+def average_precision_intervals(
+    found: Sequence[Detections], truth: Sequence[TrueBoxes], *, resamples: int = 300, seed: int = 0
+) -> tuple[Interval, Interval]:
+    """Compute 95 % intervals of mAP50 and mAP50-95 by drawing pictures with replacement.
+
+    Args:
+        found: As for `average_precision`.
+        truth: Likewise, of two pictures or more.
+        resamples: Number of draws, 100 or more.
+        seed: Start of the random generator.
+
+    Raises:
+        DataError: As for `average_precision`.
+        UsageError: Fewer than two pictures or 100 draws.
+    """
+    parts, _ = _compared(found, truth, _MOST)
+    drawn: dict[bytes, tuple[float, float]] = {}
+
+    def both(rows: npt.NDArray[np.int64]) -> tuple[float, float]:
+        key = rows.tobytes()
+        if key not in drawn:
+            areas = [_areas([pictures[row] for row in rows]) for pictures in parts.values()]
+            areas = [values for values in areas if values]
+            drawn[key] = (
+                float(np.mean([values[0] for values in areas])) if areas else 0.0,
+                float(np.mean(areas)) if areas else 0.0,
+            )
+        return drawn[key]
+
+    return (
+        bootstrap_interval(lambda rows: both(rows)[0], len(truth), resamples=resamples, seed=seed),
+        bootstrap_interval(lambda rows: both(rows)[1], len(truth), resamples=resamples, seed=seed),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """Detections of one kind in one picture, best first: scores, whether each hits at each overlap; true boxes."""
+
+    scores: npt.NDArray[np.float64]
+    hits: npt.NDArray[np.bool_]
+    count: int
+
+
+def _compared(
+    found: Sequence[Detections], truth: Sequence[TrueBoxes], most: int
+) -> tuple[dict[str, list[_Picture]], dict[str, int]]:
+    """Match the detections of every picture; returns them, and the number of true boxes, for each kind."""
+    if len(found) != len(truth):
+        raise DataError(f"{len(found)} pictures with detections cannot be compared with {len(truth)} annotated ones.")
+    parts: dict[str, list[_Picture]] = {}
+    cells: dict[str, int] = {}
+    for number, kind in enumerate(CELL_KINDS):
+        pictures = [_matched_picture(item, true, number, most) for item, true in zip(found, truth, strict=True)]
+        cells[kind] = sum(picture.count for picture in pictures)
+        if cells[kind]:
+            parts[kind] = pictures
+    if not parts:
+        raise DataError("No box is drawn in these pictures, so nothing can be measured. Name annotated ones.")
+    return parts, cells
+
+
+def _matched_picture(detections: Detections, true: TrueBoxes, kind: int, most: int) -> _Picture:
+    mine = detections.kinds == kind
+    order = np.argsort(-detections.scores[mine], kind="stable")[:most]
+    drawn = true.boxes[true.kinds == kind]
+    hits = _matched(box_overlaps(detections.boxes[mine][order], drawn))
+    return _Picture(detections.scores[mine][order].astype(np.float64), hits, len(drawn))
+
+
+def _areas(pictures: Sequence[_Picture]) -> tuple[float, ...]:
+    """Return the average precision of one kind at each overlap; nothing where no true box is drawn."""
+    count = sum(picture.count for picture in pictures)
+    if not count:
+        return ()
+    order = np.argsort(-np.concatenate([picture.scores for picture in pictures]), kind="mergesort")
+    hits = np.concatenate([picture.hits for picture in pictures], axis=1)[:, order]
+    return tuple(_area(row, count) for row in hits)
 
 
 def _matched(overlaps: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:

@@ -99,10 +99,10 @@ class Detector(nn.Module):
         self.scores = nn.Conv2d(fine, n_kinds, 1)
         self.reaches = nn.Conv2d(fine, 4, 1)
         nn.init.normal_(self.scores.weight, std=0.01)
-        nn.init.constant_(self.scores.bias, -math.log((1 - _PRIOR) / _PRIOR))
+        self.scores.bias = nn.Parameter(torch.full((n_kinds,), -math.log((1 - _PRIOR) / _PRIOR)))
         nn.init.normal_(self.reaches.weight, std=0.01)
         # softplus of this is about 1.3: boxes begin at the size of an erythrocyte.
-        nn.init.constant_(self.reaches.bias, 1.0)
+        self.reaches.bias = nn.Parameter(torch.ones(4))
 
     def forward(self, batch: torch.Tensor) -> DetectorOutput:
         """Look for cells in a batch: Nx3xHxW float32, scaled as the bundle says."""

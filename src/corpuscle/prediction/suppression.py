@@ -29,7 +29,8 @@ def box_overlaps(first: npt.NDArray[np.floating], second: npt.NDArray[np.floatin
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=2)
     union = np.prod(a[:, 2:] - a[:, :2], axis=1)[:, None] + np.prod(b[:, 2:] - b[:, :2], axis=1)[None] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    overlaps: npt.NDArray[np.float64] = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return overlaps
 
 
 def keep_best(boxes: Floats, scores: Floats, limit: float) -> npt.NDArray[np.int64]:
@@ -82,7 +83,7 @@ def decode_maps(
         boxes = np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32)
         kept = keep_best(boxes, found, overlap_limits[kind])
         parts.append((boxes[kept], found[kept], np.full(len(kept), kind, np.int64)))
-    return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))  # type: ignore[arg-type]
+    return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def _is_peak(scores: Floats) -> npt.NDArray[np.bool_]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,8 +21,12 @@ from corpuscle.errors import TrainingError
 from corpuscle.files import written_whole
 from corpuscle.training.distributed import Processes
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Progress = TypeVar("_Progress")
+
 __all__ = [
-    "AnyProgress",
     "EpochRecord",
     "Progress",
     "begin_alike",
@@ -60,16 +64,6 @@ class Progress:
     plateau_stale: int = 0
     precision: str = "fp32"
     history: list[EpochRecord] = field(default_factory=list)
-
-
-class AnyProgress(Protocol):
-    """Where a run of any kind stands: a dataclass of plain values."""
-
-    __dataclass_fields__: Any
-    epochs_done: int
-
-
-_Progress = TypeVar("_Progress", bound=AnyProgress)
 
 
 def _flat(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -117,7 +111,7 @@ def save_checkpoint(
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
-    progress: AnyProgress,
+    progress: DataclassInstance,
     *,
     recipe: dict[str, Any],
 ) -> None:

@@ -177,7 +177,7 @@ def _start(recipe: DetectionRecipe, train: Sequence[CachedField], val: Sequence[
             f"There are {len(train)} training fields, fewer than run.batch_size {recipe.run.batch_size}. Lower it."
         )
     torch.manual_seed(recipe.run.seed)
-    network = build_detector(recipe.model.name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build_detector(recipe.model.name).to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
         weight.requires_grad = False

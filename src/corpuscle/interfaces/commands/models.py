@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corpuscle.errors import MissingExtraError
+from corpuscle.errors import MissingExtraError, UsageError
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
+    from corpuscle.evaluation.detector import DetectorEvaluation
     from corpuscle.evaluation.model import ModelEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "train"]
+__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -41,7 +42,12 @@ def evaluate(
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
-    """Measure a model on a labeled data set, with intervals."""
+    """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
+    from corpuscle.interfaces.commands.detectors import evaluate_fields, finds_cells
+
+    if finds_cells(model):
+        evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
+        return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
 
@@ -64,7 +70,7 @@ def evaluate(
     if output is not None:
         write_evaluation(result, output)
         note(f"Written to {output}.")
-    _record(record, result)
+    record_result(record, result)
     if result.failures:
         note(f"{len(result.failures)} pictures could not be read, the first: {result.failures[0].reason}")
         raise typer.Exit(3)
@@ -87,10 +93,18 @@ def train(
     try:
         import torch  # noqa: F401
 
+        from corpuscle.training.detection_recipe import is_detection
         from corpuscle.training.recipe import read_recipe
         from corpuscle.training.train import train as run
     except ModuleNotFoundError as error:
         raise MissingExtraError("Training", "train") from error
+    if is_detection(recipe):
+        from corpuscle.interfaces.commands.detectors import train_on_fields
+
+        if pretrained:
+            raise UsageError("A detector takes no --pretrained; name a classifier in model.backbone of the recipe.")
+        train_on_fields(recipe, output, tuple(settings or ()), Stopper().asked, data_root=data_root, json=json)
+        return
     plan = read_recipe(recipe, tuple(settings or ()))
     if pretrained:
         plan = replace(plan, model=replace(plan.model, pretrained=pretrained))
@@ -215,10 +229,12 @@ def benchmark(
         print_json(result.to_dict())
     else:
         typer.echo(result.text())
-    _record(record, result)
+    record_result(record, result)
 
 
-def _record(page: Path | None, result: ModelEvaluation | FramingRobustness | ClassifyBenchmark) -> None:
+def record_result(
+    page: Path | None, result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark
+) -> None:
     """Enter what this command measured into a page of figures, if one is named."""
     if page is None:
         return
