@@ -303,3 +303,21 @@ def disc_field() -> Callable[..., tuple[np.ndarray, DiscTruth]]:
         return image, truth
 
     return paint
+
+
+@pytest.fixture
+def counting(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    disc_detector: DiscDetector,
+    disc_field: Callable[..., tuple[np.ndarray, DiscTruth]],
+) -> Path:
+    """A folder with two fields of painted discs, where every detector that is opened by name finds discs."""
+    from corpuscle.prediction import fields
+
+    monkeypatch.setattr(fields, "open_field_detector", lambda name=None: disc_detector)
+    folder = tmp_path / "smear"
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(disc_field(640, 480, seed=number)[0]).save(folder / f"field_{number}.png")
+    return folder

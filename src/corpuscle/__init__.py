@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.model import evaluate
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
-    from corpuscle.records import Failure, Framing, Prediction
+    from corpuscle.prediction.fields import FieldReader, count
+    from corpuscle.records import Failure, FieldCell, FieldReading, Framing, Prediction
     from corpuscle.training.recipe import read_recipe
     from corpuscle.training.train import train
 
@@ -28,11 +29,15 @@ _HOMES = {
     "CellReader": "prediction.classification",
     "CorpuscleError": "errors",
     "Failure": "records",
+    "FieldCell": "records",
+    "FieldReader": "prediction.fields",
+    "FieldReading": "records",
     "Framing": "records",
     "Prediction": "records",
     "audit": "data.audit",
     "classify": "prediction.classification",
     "compare": "evaluation.comparison",
+    "count": "prediction.fields",
     "evaluate": "evaluation.model",
     "fetch": "data.fetch",
     "load_bundle": "models.bundle",
@@ -46,11 +51,15 @@ __all__ = [
     "CellReader",
     "CorpuscleError",
     "Failure",
+    "FieldCell",
+    "FieldReader",
+    "FieldReading",
     "Framing",
     "Prediction",
     "audit",
     "classify",
     "compare",
+    "count",
     "evaluate",
     "fetch",
     "load_bundle",

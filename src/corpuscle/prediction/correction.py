@@ -9,18 +9,32 @@ where the matrix was measured: another stain breaks that.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from corpuscle import taxonomy
-from corpuscle.errors import UsageError
+from corpuscle.errors import DataError, UsageError
+from corpuscle.models.bundle import Bundle
 from corpuscle.prediction.proportions import Interval
 
-__all__ = ["CorrectedShare", "correct_shares", "most_likely_shares"]
+__all__ = [
+    "CONFUSION",
+    "Confusion",
+    "CorrectedShare",
+    "correct_shares",
+    "most_likely_shares",
+    "read_confusion",
+    "stated_confusion",
+]
+
+CONFUSION = "confusion matrix"
+"""Name of the figure by which a bundle states its confusion matrix."""
 
 _ROUNDS = 500
 _STILL = 1e-9
@@ -41,6 +55,63 @@ class CorrectedShare:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return {"class": self.class_name, "percent": self.percent, "interval": self.interval.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How a classifier mistakes cells: `counts[label][prediction]` of `classes`, and where that was measured."""
+
+    classes: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no square table of counts."""
+        k = len(self.classes)
+        if k < 2 or len(self.counts) != k or any(len(row) != k or min(row) < 0 for row in self.counts):
+            raise UsageError(f"A confusion matrix of {k} classes needs {k} rows of {k} counts, none negative.")
+
+
+def stated_confusion(bundle: Bundle) -> Confusion:
+    """Return the confusion matrix that a bundle states of itself, of its test split where it has several.
+
+    Raises:
+        UsageError: It states none.
+    """
+    rows = [row for row in bundle.metrics if row.get("figure") == CONFUSION]
+    if not rows:
+        raise UsageError(
+            f"The model {bundle.name} does not state its own confusion matrix, so nothing can be corrected by it. "
+            "Give an evaluation.json that `corpuscle evaluate` wrote (--confusion)."
+        )
+    row = max(rows, key=lambda row: (row.get("split") == "test", int(row.get("n", 0))))
+    return _parsed(row, f"{row.get('dataset')}, split {row.get('split')}, {row.get('n')} cells", "classes", "value")
+
+
+def read_confusion(path: Path) -> Confusion:
+    """Read the confusion matrix out of an `evaluation.json` that `corpuscle evaluate` wrote.
+
+    Raises:
+        DataError: The file cannot be read or holds none.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no readable evaluation ({error}). Name an evaluation.json.") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path} is no evaluation. Name an evaluation.json that `corpuscle evaluate` wrote.")
+    source = f"{values.get('dataset')}, split {values.get('split')}, {values.get('n')} cells"
+    return _parsed(values, source, "classes", "confusion")
+
+
+def _parsed(values: Mapping[str, Any], source: str, classes: str, counts: str) -> Confusion:
+    try:
+        table = tuple(tuple(int(value) for value in row) for row in values[counts])
+        return Confusion(tuple(str(key) for key in values[classes]), table, source)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The confusion matrix of {source} cannot be understood ({error}). Measure it again."
+        ) from error
 
 
 def most_likely_shares(counts: npt.NDArray[np.floating], mistakes: Floats) -> Floats:

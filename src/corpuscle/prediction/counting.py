@@ -9,7 +9,7 @@ from typing import Any
 
 from corpuscle import taxonomy
 from corpuscle.errors import UsageError
-from corpuscle.prediction.correction import CorrectedShare, correct_shares
+from corpuscle.prediction.correction import Confusion, CorrectedShare, correct_shares
 from corpuscle.prediction.proportions import Interval, exact_interval, proportion_intervals
 from corpuscle.prediction.reference_ranges import ReferenceRange, flag_of, reference_range
 from corpuscle.records import FieldCell, FieldReading
@@ -18,7 +18,6 @@ __all__ = [
     "FEW_CELLS",
     "TOO_FEW_CELLS",
     "ClassShare",
-    "Confusion",
     "Differential",
     "differential_of",
     "make_differential",
@@ -64,21 +63,6 @@ class ClassShare:
             "reference": self.reference.to_dict() if self.reference else None,
             "flag": self.flag,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """How a classifier mistakes cells: `counts[label][prediction]` of `classes`, and where that was measured."""
-
-    classes: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        """Refuse what is no square table of counts."""
-        k = len(self.classes)
-        if k < 2 or len(self.counts) != k or any(len(row) != k or min(row) < 0 for row in self.counts):
-            raise UsageError(f"A confusion matrix of {k} classes needs {k} rows of {k} counts, none negative.")
 
 
 @dataclass(frozen=True, slots=True)

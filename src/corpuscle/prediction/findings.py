@@ -19,6 +19,9 @@ __all__ = ["Finding", "find_findings"]
 _LEFT_SHIFT_PERCENT = 10.0
 """Band forms above this share count as a left shift (Bone et al. 1992, Chest 101, 1644-1655)."""
 
+_FEWEST_CELLS = 3
+"""One or two cells are no increase, whatever their share of a few."""
+
 _ALIKE = 3
 _ALIKE_SHARE = 0.05
 _FEW_PLATELETS_PER_100_ERYTHROCYTES = 2.0
@@ -136,7 +139,7 @@ def _shares(readings: Sequence[FieldReading], differential: Differential) -> Ite
         low, high = 100 * ends.low, 100 * ends.high
         if own and own.interval and own.n == count:
             low, high = own.interval.low, own.interval.high
-        if reference and flag_of(low, high, reference) == flag:
+        if reference and flag_of(low, high, reference) == flag and (flag == "low" or count >= _FEWEST_CELLS):
             text = (
                 f"{words}: {count} of {differential.n}, {100 * count / differential.n:.1f} % (95 % {low:.1f}-{high:.1f}"
                 f"); usual in adults are {reference.low:g} to {reference.high:g} %. A relative {name} may mean few of "

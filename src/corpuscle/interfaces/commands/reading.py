@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corpuscle.prediction.classification import CellReader
     from corpuscle.records import Failure, Prediction
 
-__all__ = ["classify", "demo"]
+__all__ = ["classify", "demo", "find_pictures"]
 
 
 def classify(
@@ -37,7 +37,7 @@ def classify(
     from corpuscle.prediction.writing import NOTICE, open_writer, write_failures
     from corpuscle.records import Failure
 
-    found, failures = _find(paths)
+    found, failures = find_pictures(paths)
     reader = CellReader(model, framing=framing)
     table = output is None and not json and sys.stdout.isatty()
     shown: list[Prediction] = []
@@ -75,7 +75,7 @@ def _is_plain(output: Path) -> bool:
     return output.is_file()
 
 
-def _find(paths: list[str]) -> tuple[list[Path], list[Failure]]:
+def find_pictures(paths: list[str]) -> tuple[list[Path], list[Failure]]:
     """Find all pictures; a path that leads to none fails alone, unless none leads to any."""
     from corpuscle.data.images import find_images
     from corpuscle.records import Failure
