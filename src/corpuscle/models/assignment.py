@@ -87,8 +87,8 @@ def detection_loss(output: DetectorOutput, targets: FieldTargets) -> DetectionLo
         box_loss = box_loss + ((1 - overlap) * assigned.fits).sum()
         total = total + assigned.fits.sum()
     total = total.clamp_min(1.0)
-    weight = torch.where(wanted > 0, wanted, _NEGATIVE_WEIGHT * scores.square())
-    weight = weight * targets.known.flatten(2).transpose(1, 2)
+    known = targets.known.flatten(2).transpose(1, 2)
+    weight = torch.where(wanted > 0, wanted, _NEGATIVE_WEIGHT * scores.square() * known)
     score_loss = functional.binary_cross_entropy_with_logits(logits, wanted, weight, reduction="sum")
     return DetectionLoss(score_loss / total, _BOX_WEIGHT * box_loss / total)
 

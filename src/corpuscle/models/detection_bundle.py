@@ -16,7 +16,7 @@ from typing import Any
 
 from corpuscle.errors import BundleError, CorpuscleError
 from corpuscle.models.bundle_files import FORMAT, MANIFEST, check_files, read_manifest, write_hashed
-from corpuscle.preprocessing.fields import FieldSpec
+from corpuscle.preprocessing.field_scaling import FieldSpec
 from corpuscle.records import CELL_KINDS
 
 __all__ = ["DEFAULT_DETECTOR", "DetectionBundle", "KindRule", "load_detection_bundle", "write_detection_manifest"]

@@ -14,7 +14,7 @@ from torch import nn
 from corpuscle.errors import BundleError
 from corpuscle.models.detector import Detector
 from corpuscle.models.export import halve_weights, quantize_graph, quiet
-from corpuscle.preprocessing.fields import STRIDE_PX
+from corpuscle.preprocessing.field_scaling import STRIDE_PX
 
 __all__ = ["ScoredDetector", "export_detector", "quantize_detector"]
 

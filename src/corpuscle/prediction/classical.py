@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle.errors import MissingExtraError, UsageError
-from corpuscle.preprocessing.fields import FieldSpec, scaled_field
+from corpuscle.preprocessing.field_scaling import FieldSpec, scaled_field
 from corpuscle.preprocessing.transforms import WHITE
 from corpuscle.records import CELL_KINDS, CellKind, Detections
 

@@ -13,7 +13,7 @@ import onnxruntime
 from corpuscle.errors import BundleError, UnreadableImageError, UsageError
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle, load_detection_bundle
 from corpuscle.prediction.suppression import decode_maps
-from corpuscle.preprocessing.fields import STRIDE_PX, field_batch, scaled_field
+from corpuscle.preprocessing.field_scaling import STRIDE_PX, field_batch, scaled_field
 from corpuscle.records import CELL_KINDS, CellKind, Detections
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from corpuscle.models.detector import STEP_PX, Detector, build_detector
 from corpuscle.prediction.classification import default_workers
 from corpuscle.prediction.suppression import decode_maps
 from corpuscle.preprocessing.augmentation import AugmentationSpec, preset, recolored
-from corpuscle.preprocessing.fields import FieldSpec, field_batch, scaled_field
+from corpuscle.preprocessing.field_scaling import FieldSpec, field_batch, scaled_field
 from corpuscle.records import CELL_KINDS, Detections
 from corpuscle.training.checkpoint import load_weights, restore_checkpoint, save_checkpoint, save_weights
 from corpuscle.training.detection_recipe import DetectionRecipe, FieldAugmentation

@@ -28,7 +28,7 @@ from corpuscle.models.detector_card import detector_card
 from corpuscle.models.detector_export import ScoredDetector, export_detector, quantize_detector
 from corpuscle.models.export import round_to_half
 from corpuscle.prediction.detection import FieldDetector
-from corpuscle.preprocessing.fields import field_batch, scaled_field
+from corpuscle.preprocessing.field_scaling import field_batch, scaled_field
 from corpuscle.records import CELL_KINDS
 from corpuscle.training.checkpoint import save_weights
 from corpuscle.training.counting_rules import MappedField, choose_rules

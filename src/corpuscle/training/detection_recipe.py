@@ -11,7 +11,7 @@ from typing import Any
 from corpuscle.data.fields import FIELD_SETS
 from corpuscle.errors import RecipeError, UsageError
 from corpuscle.models.detector import DETECTORS
-from corpuscle.preprocessing.fields import STRIDE_PX, FieldSpec
+from corpuscle.preprocessing.field_scaling import STRIDE_PX, FieldSpec
 from corpuscle.training.recipe import OptimizerRecipe, override, read_section, read_table
 
 __all__ = [
@@ -65,6 +65,7 @@ class FieldAugmentation:
         smallest: Least size of the cells, as a share of the trained one.
         largest: Largest size, likewise.
         stretch: Largest change of the ratio of height to width to either side (natural logarithm, halved).
+        whole: Share of the fields that are shown no larger than they fit, whole, into their window.
         mosaic: Share of the training pictures put together from four fields.
         cooldown_epochs: Number of last epochs without mosaics and with weaker changes of color and sharpness.
         cooldown_strength: How strong these are then, as a fraction.
@@ -76,6 +77,7 @@ class FieldAugmentation:
     smallest: float = 0.6
     largest: float = 1.6
     stretch: float = 0.05
+    whole: float = 0.5
     mosaic: float = 0.5
     cooldown_epochs: int = 0
     cooldown_strength: float = 0.5
@@ -120,6 +122,7 @@ _RANGES = {
     "augmentation.smallest": (0.1, 1),
     "augmentation.largest": (1, 10),
     "augmentation.stretch": (0, 0.5),
+    "augmentation.whole": (0, 1),
     "augmentation.mosaic": (0, 1),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),

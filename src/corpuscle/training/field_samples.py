@@ -14,7 +14,7 @@ from PIL import Image
 from corpuscle.data.fields import LabeledField, erythrocyte_diameter_px
 from corpuscle.models.assignment import FieldTargets
 from corpuscle.models.detector import STEP_PX
-from corpuscle.preprocessing.fields import FieldSpec, scaled_field
+from corpuscle.preprocessing.field_scaling import FieldSpec, scaled_field
 from corpuscle.preprocessing.transforms import WHITE
 from corpuscle.records import CELL_KINDS
 from corpuscle.training.detection_recipe import FieldAugmentation
@@ -26,8 +26,16 @@ Boxes = npt.NDArray[np.float32]
 _FINE = 1.4
 """How much larger than the network sees them erythrocytes are kept, so that enlarging finds real pixels."""
 
-_LEAST_VISIBLE = 0.3
+_LEAST_VISIBLE = 0.9
+"""Less of a cell inside a window is ignored: whether cells at the border are drawn is learned at real borders only."""
+
+_BEYOND = 0.3
+"""How far a window is drawn beyond the field before it is put back, so that many windows end at a real border."""
+
 _LEAST_SIDE_PX = 3.0
+_LEAST_FILL = 0.6
+"""A field that is shown whole is at least this much of the largest size at which it fits."""
+
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
 
 
@@ -133,15 +141,24 @@ def _lay(
 ) -> tuple[Boxes, npt.NDArray[np.int64], Boxes, Boxes]:
     """Lay a random part of a field into a window of the canvas; returns its boxes, kinds and places to ignore."""
     left, top, right, bottom = window
-    low, high = -math.log(plan.smallest), math.log(plan.largest)
-    zoom = math.exp(rng.uniform(-low, high)) / _FINE
-    stretch = math.exp(rng.uniform(-plan.stretch, plan.stretch))
-    factors = np.asarray((zoom * stretch, zoom / stretch))
     picture, turned = _turned(item.picture, np.concatenate([item.boxes, item.ignore]), rng)
     size = np.asarray(picture.shape[1::-1], np.float64)
-    wanted = np.asarray((right - left, bottom - top)) / factors
+    room = np.asarray((right - left, bottom - top), np.float64)
+    smallest, largest = plan.smallest, plan.largest
+    if rng.random() < plan.whole:
+        largest = float(np.clip((room / size).min() * _FINE, smallest, largest))
+        smallest = max(smallest, _LEAST_FILL * largest)
+    zoom = math.exp(rng.uniform(math.log(smallest), math.log(largest))) / _FINE
+    stretch = math.exp(rng.uniform(-plan.stretch, plan.stretch))
+    factors = np.asarray((zoom * stretch, zoom / stretch))
+    wanted = room / factors
     # A field smaller than its window lies somewhere in it, beside empty slide; of a larger one a part is seen.
-    corner = np.asarray([rng.uniform(min(0, s - w), max(0, s - w)) for s, w in zip(size, wanted, strict=True)])
+    spare = size - wanted
+    beyond = _BEYOND * np.abs(spare)
+    corner = np.clip(
+        rng.uniform(np.minimum(spare, 0) - beyond, np.maximum(spare, 0) + beyond),
+        np.minimum(spare, 0), np.maximum(spare, 0),
+    )  # fmt: skip
     start, end = np.maximum(corner, 0), np.minimum(corner + wanted, size)
     x0, y0 = np.round((start - corner) * factors).astype(int)
     x1, y1 = np.round((end - corner) * factors).astype(int)
