@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corpuscle.errors import CorpuscleError
     from corpuscle.evaluation.comparison import compare
     from corpuscle.evaluation.model import evaluate
+    from corpuscle.explanation.explaining import explain
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
     from corpuscle.records import Failure, Framing, Prediction
@@ -34,6 +35,7 @@ _HOMES = {
     "classify": "prediction.classification",
     "compare": "evaluation.comparison",
     "evaluate": "evaluation.model",
+    "explain": "explanation.explaining",
     "fetch": "data.fetch",
     "load_bundle": "models.bundle",
     "read_image": "data.images",
@@ -52,6 +54,7 @@ __all__ = [
     "classify",
     "compare",
     "evaluate",
+    "explain",
     "fetch",
     "load_bundle",
     "read_image",
