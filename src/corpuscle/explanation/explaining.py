@@ -26,7 +26,17 @@ from corpuscle.prediction.classification import CellReader, Source
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Prediction
 
-__all__ = ["METHODS", "ClassMap", "Explainer", "Explanation", "MapMaker", "explain", "make_maker", "open_model"]
+__all__ = [
+    "METHODS",
+    "ClassMap",
+    "Explainer",
+    "Explanation",
+    "MapMaker",
+    "all_makers",
+    "explain",
+    "make_maker",
+    "open_model",
+]
 
 METHODS: Final = ("cam", "gradcam", "gradcam++", "integrated_gradients", "occlusion")
 """Ways to make a map. The first needs nothing but the base installation; the others need torch and captum."""
@@ -107,6 +117,33 @@ def make_maker(bundle: Bundle, method: str = "cam") -> MapMaker:
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"The method {method}", "explain") from error
     return NetworkMaker(restore_network(bundle), bundle.preprocessing, method)
+
+
+def all_makers(bundle: Bundle) -> tuple[dict[str, MapMaker], dict[str, MapMaker]]:
+    """Open every method that a bundle and this installation allow.
+
+    Returns:
+        The methods by name, and the same with randomized weights, which need torch.
+
+    Raises:
+        BundleError: The bundle's files cannot be used.
+    """
+    makers: dict[str, MapMaker] = {}
+    randomized: dict[str, MapMaker] = {}
+    for method in METHODS:
+        try:
+            makers[method] = make_maker(bundle, method)
+        except (MissingExtraError, UsageError):
+            continue
+    try:
+        from corpuscle.models.attribution import NetworkMaker
+        from corpuscle.models.restored import with_random_weights
+    except ModuleNotFoundError:
+        return makers, randomized
+    network = with_random_weights(bundle)
+    for method in makers:
+        randomized[method] = NetworkMaker(network, bundle.preprocessing, method)
+    return makers, randomized
 
 
 class Explainer:

@@ -35,7 +35,7 @@ _TITLE_PX, _TEXT_PX, _SMALL_PX = 20, 14, 12
 def heat_colors(cam: npt.NDArray[np.float32]) -> Image8:
     """Color a map: HxW float32 in [0, 1] becomes HxWx3 uint8 RGB, dark for 0 and pale yellow for 1."""
     levels = np.clip(np.rint(np.nan_to_num(cam) * 255), 0, 255).astype(np.uint8)
-    return np.take(_table(), levels, axis=0)
+    return np.asarray(np.take(_table(), levels, axis=0), np.uint8)
 
 
 def _table() -> Image8:
@@ -63,7 +63,7 @@ def overlay(picture: Image8, cam: npt.NDArray[np.float32]) -> Image8:
     # Weak evidence is nearly clear: what the eye sees first is where the strong evidence lies.
     weight = (_OPAQUE * np.clip(cam, 0, 1) ** 0.8)[..., None]
     mixed = picture * (1 - weight) + heat_colors(cam) * weight
-    return np.rint(mixed).astype(np.uint8)
+    return np.asarray(np.rint(mixed), np.uint8)
 
 
 def draw_explanation(explanation: Explanation) -> Image8:

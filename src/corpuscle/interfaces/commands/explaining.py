@@ -9,7 +9,7 @@ import typer
 
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
-__all__ = ["explain"]
+__all__ = ["evaluate_maps", "explain"]
 
 
 def explain(
@@ -61,3 +61,33 @@ def explain(
     if failures:
         report_failures(failures, listing)
         raise typer.Exit(3)
+
+
+def evaluate_maps(
+    dataset: str, *, model: str, split: str, root: Path | None, limit: int, json: bool, output: Path | None
+) -> None:
+    """Measure how true the heat maps of a model are: `corpuscle evaluate --explanations`."""
+    from json import dumps
+
+    from corpuscle.evaluation.explanations import evaluate_explanations
+    from corpuscle.explanation.explaining import METHODS, all_makers, open_model
+    from corpuscle.files import written_whole
+
+    bundle = open_model(model)
+    makers, randomized = all_makers(bundle)
+    if len(makers) < len(METHODS):
+        missing = ", ".join(name for name in METHODS if name not in makers)
+        note(f"Left out, as the network or the installation does not allow them: {missing}.")
+    with progress_bar("explaining") as show:
+        result = evaluate_explanations(
+            dataset, makers=makers, randomized=randomized, model=bundle, split=split, root=root, limit=limit,
+            progress=show,
+        )  # fmt: skip
+    if json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.text())
+    if output is not None:
+        with written_whole(output / "explanations.json") as part:
+            part.write_text(dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        note(f"Written to {output}.")

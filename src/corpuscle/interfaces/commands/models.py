@@ -39,9 +39,16 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="explanations: number of cells; 0 for all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals."""
+    if explanations:
+        from corpuscle.interfaces.commands.explaining import evaluate_maps
+
+        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
 
