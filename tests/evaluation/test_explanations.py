@@ -80,6 +80,9 @@ def test_rank_correlation():
     assert rank_correlation(rising, rising**3) == pytest.approx(1)
     assert rank_correlation(rising, -rising) == pytest.approx(-1)
     assert rank_correlation(rising, np.zeros((3, 4), np.float32)) == 0
+    spots = np.zeros((2, 10, 10), np.float32)
+    spots[0, 1, 1] = spots[1, 8, 8] = 1
+    assert abs(rank_correlation(*spots)) < 0.05
 
 
 class Planted:

@@ -184,10 +184,17 @@ def deletion_insertion(run: Callable[[Crops], Floats], crop: Crops, cam: Floats,
 
 def rank_correlation(first: Floats, second: Floats) -> float:
     """Return Spearman's rank correlation of two maps of one size; 0 where one of them is flat."""
-    ranks = [np.argsort(np.argsort(item.ravel(), kind="stable"), kind="stable") for item in (first, second)]
+    ranks = [_ranks(item) for item in (first, second)]
     if first.std() == 0 or second.std() == 0:
         return 0.0
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _ranks(values: Floats) -> npt.NDArray[np.float64]:
+    """Rank values; equal ones share their mean rank."""
+    _, place, count = np.unique(values.ravel(), return_inverse=True, return_counts=True)
+    ends = np.cumsum(count)
+    return np.asarray((ends - (count - 1) / 2)[place], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
