@@ -189,7 +189,9 @@ def test_the_pages_of_the_project_are_what_their_stores_hold():
         assert study_page(read_study(path), entries) == store.with_suffix(".md").read_text(), "run corpuscle study"
 
 
-@pytest.mark.parametrize(("named", "expected"), [("timm", "mine.safetensors"), ("corpuscle_s", "corpuscle_s"), ("", "")])
+@pytest.mark.parametrize(
+    ("named", "expected"), [("timm", "mine.safetensors"), ("corpuscle_s", "corpuscle_s"), ("", "")]
+)
 def test_weights_at_hand_replace_only_those_that_timm_would_fetch(tmp_path, named, expected):
     path = written(tmp_path, TEXT)
     part = Part("one", (f"model.pretrained={named}",))

@@ -42,7 +42,8 @@ def evaluate(
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="With --corruptions: about this many cells; 0 for all.")] = 0,
+    explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="corruptions, explanations: about this many cells; 0: all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
@@ -50,6 +51,11 @@ def evaluate(
 
     if finds_cells(model):
         evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
+        return
+    if explanations:
+        from corpuscle.interfaces.commands.explaining import evaluate_maps
+
+        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
         return
     if corruptions:
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
