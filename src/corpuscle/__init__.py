@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corpuscle.errors import CorpuscleError
     from corpuscle.evaluation.comparison import compare
     from corpuscle.evaluation.model import evaluate
+    from corpuscle.explanation.explaining import explain
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
     from corpuscle.prediction.fields import FieldReader, count
@@ -39,6 +40,7 @@ _HOMES = {
     "compare": "evaluation.comparison",
     "count": "prediction.fields",
     "evaluate": "evaluation.model",
+    "explain": "explanation.explaining",
     "fetch": "data.fetch",
     "load_bundle": "models.bundle",
     "read_image": "data.images",
@@ -61,6 +63,7 @@ __all__ = [
     "compare",
     "count",
     "evaluate",
+    "explain",
     "fetch",
     "load_bundle",
     "read_image",
