@@ -315,7 +315,7 @@ def counting(
     """A folder with two fields of painted discs, where every detector that is opened by name finds discs."""
     from corpuscle.prediction import fields
 
-    monkeypatch.setattr(fields, "open_field_detector", lambda name=None: disc_detector)
+    monkeypatch.setattr(fields, "open_detector", lambda name=None: disc_detector)
     folder = tmp_path / "smear"
     folder.mkdir()
     for number in (1, 2):

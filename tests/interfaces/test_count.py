@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from corpuscle.interfaces.console import DEFAULT_DETECTOR
-from corpuscle.prediction import fields
+from corpuscle.models import detection_bundle
 
 
 def rows(path):
@@ -19,7 +19,7 @@ def rows(path):
 
 
 def test_the_command_has_the_librarys_defaults():
-    assert DEFAULT_DETECTOR == fields.DEFAULT_DETECTOR
+    assert DEFAULT_DETECTOR == detection_bundle.DEFAULT_DETECTOR
 
 
 def test_count_writes_every_file(cli, counting, tmp_path, disc_field):

@@ -153,13 +153,9 @@ def test_models_are_described_with_their_hashes(reader):
     assert values["detector"]["name"] == "discs"
 
 
-def test_a_detector_that_is_not_there_is_named(monkeypatch):
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(fields, "import_module", missing)
-    with pytest.raises(BundleNotFoundError, match="no detector 'nobody'"):
-        fields.open_field_detector("nobody")
+def test_a_detector_that_is_not_there_is_named():
+    with pytest.raises(BundleNotFoundError, match="nobody"):
+        FieldReader(detector="nobody")
 
 
 def test_a_smaller_net_counts_the_same(reader, disc_detector, disc_field):

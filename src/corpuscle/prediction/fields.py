@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -17,27 +16,26 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle.data.images import find_images, read_image
-from corpuscle.errors import BundleNotFoundError, CorpuscleError, UnreadableImageError, UsageError
+from corpuscle.errors import CorpuscleError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
+from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.classification import CellReader, default_workers
 from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
+from corpuscle.prediction.detection import open_detector
 from corpuscle.prediction.numbering import clean_detections, reading_order
 from corpuscle.prediction.ruler import measure_field
 from corpuscle.prediction.tiling import ArraySource, Detector, FieldSource
 from corpuscle.records import CELL_KINDS, Detections, Failure, FieldCell, FieldReading
 
 __all__ = [
-    "DEFAULT_DETECTOR",
     "FieldReader",
     "PartOfSlide",
     "SmearCount",
     "count",
-    "open_field_detector",
 ]
 
-DEFAULT_DETECTOR = "corpuscle_field"
 Image8 = npt.NDArray[np.uint8]
 
 
@@ -79,22 +77,6 @@ class SmearCount:
     differential: Differential
 
 
-def open_field_detector(name: str | os.PathLike[str] = DEFAULT_DETECTOR) -> Detector:
-    """Open a detector by the name of a shipped one or by its folder.
-
-    Raises:
-        BundleNotFoundError: There is none of that name.
-        BundleError: It cannot be used.
-    """
-    try:
-        room = import_module("corpuscle.prediction.detection")
-    except ModuleNotFoundError as error:
-        raise BundleNotFoundError(
-            f"There is no detector {os.fspath(name)!r} in this installation. Install a newer Corpuscle."
-        ) from error
-    return cast(Detector, room.open_detector(name))
-
-
 class FieldReader:
     """Finds, numbers and names the cells of fields. Opening takes most of a second; keep it for many fields."""
 
@@ -116,7 +98,7 @@ class FieldReader:
             BundleError: One of them cannot be used.
         """
         self.cells = model if isinstance(model, CellReader) else CellReader(model)
-        self.detector = open_field_detector(detector) if isinstance(detector, (str, os.PathLike)) else detector
+        self.detector: Detector = open_detector(detector) if isinstance(detector, (str, os.PathLike)) else detector
         self.um_per_px = um_per_px
         self._namer = CellNamer(self.cells)
 
@@ -133,15 +115,9 @@ class FieldReader:
                 "name": bundle.name,
                 "version": bundle.version,
                 "sha256": bundle.files.get(bundle.graph, ""),
-                "training_data": [
-                    {key: row.get(key) for key in ("dataset", "split", "n", "sha256")} for row in bundle.training_data
-                ],
+                "training_data": [_trained_on(row) for row in bundle.training_data],
             },
-            "detector": {
-                "name": str(getattr(self.detector, "name", type(self.detector).__name__)),
-                "version": str(getattr(self.detector, "version", "")),
-                "sha256": str(getattr(self.detector, "sha256", "")),
-            },
+            "detector": _described(self.detector),
         }
 
     def read(self, field: Field) -> FieldReading:
@@ -288,6 +264,23 @@ def count(
         if progress:
             progress(len(readings) + len(failures), len(found))
     return SmearCount(tuple(readings), tuple(failures), differential_of(readings, interval=interval))
+
+
+def _described(detector: Detector) -> dict[str, Any]:
+    """Name a detector; one that is no network has neither a hash nor training data."""
+    bundle = getattr(detector, "bundle", None)
+    if not isinstance(bundle, DetectionBundle):
+        return {"name": str(getattr(detector, "name", type(detector).__name__)), "version": "", "sha256": ""}
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "sha256": bundle.files.get(bundle.graph, ""),
+        "training_data": [_trained_on(row) for row in bundle.training_data],
+    }
+
+
+def _trained_on(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: row.get(key) for key in ("dataset", "split", "n", "sha256")}
 
 
 def _all_fields(fields: Field | Iterable[Field]) -> Sequence[Field]:
