@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from corpuscle.errors import CorpuscleError
     from corpuscle.evaluation.comparison import compare
     from corpuscle.evaluation.model import evaluate
+    from corpuscle.explanation.explaining import explain
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
-    from corpuscle.records import Failure, Framing, Prediction
+    from corpuscle.prediction.fields import FieldReader, count
+    from corpuscle.records import Failure, FieldCell, FieldReading, Framing, Prediction
     from corpuscle.training.recipe import read_recipe
     from corpuscle.training.train import train
 
@@ -28,12 +30,17 @@ _HOMES = {
     "CellReader": "prediction.classification",
     "CorpuscleError": "errors",
     "Failure": "records",
+    "FieldCell": "records",
+    "FieldReader": "prediction.fields",
+    "FieldReading": "records",
     "Framing": "records",
     "Prediction": "records",
     "audit": "data.audit",
     "classify": "prediction.classification",
     "compare": "evaluation.comparison",
+    "count": "prediction.fields",
     "evaluate": "evaluation.model",
+    "explain": "explanation.explaining",
     "fetch": "data.fetch",
     "load_bundle": "models.bundle",
     "read_image": "data.images",
@@ -46,12 +53,17 @@ __all__ = [
     "CellReader",
     "CorpuscleError",
     "Failure",
+    "FieldCell",
+    "FieldReader",
+    "FieldReading",
     "Framing",
     "Prediction",
     "audit",
     "classify",
     "compare",
+    "count",
     "evaluate",
+    "explain",
     "fetch",
     "load_bundle",
     "read_image",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,16 +17,20 @@ from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageEr
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from corpuscle.prediction.calibration import prediction_set, softmax
 from corpuscle.prediction.engine import Engine, Outputs
-from corpuscle.preprocessing.framing import FRAMINGS
+from corpuscle.preprocessing.framing import FRAMINGS, Picture, shape_of
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Framing, Prediction
 
-__all__ = ["CellReader", "classify", "default_workers"]
+__all__ = ["CellReader", "Visitor", "classify", "default_workers"]
 
 Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
+Visitor = Callable[[Picture, Prediction, npt.NDArray[np.float32]], None]
+"""Is shown each judged picture with its prediction and the network's last features (Dxhxw), by several threads."""
 BATCH = 16
 """Pictures a call of the network; larger ones are no faster on a CPU."""
+_HELD_PIXELS = 2**22
+"""A larger picture is not held until its batch was judged; it is read again for a visitor."""
 
 
 def default_workers() -> int:
@@ -64,7 +69,9 @@ class CellReader:
             framings: What each shows of its picture.
             files: Names to report.
         """
-        outputs = self.run_network(to_batch(crops, self.bundle.preprocessing))
+        return self._judge(self.run_network(to_batch(crops, self.bundle.preprocessing)), framings, files)
+
+    def _judge(self, outputs: Outputs, framings: Sequence[Framing], files: Sequence[str]) -> list[Prediction]:
         probabilities = softmax(outputs.logits, self.bundle.temperature)
         distances = self._reference.distance(outputs.embedding)
         return [
@@ -72,9 +79,9 @@ class CellReader:
             for row, distance, framing, file in zip(probabilities, distances, framings, files, strict=True)
         ]
 
-    def run_network(self, batch: npt.NDArray[np.float32]) -> Outputs:
+    def run_network(self, batch: npt.NDArray[np.float32], *, features: bool = False) -> Outputs:
         """Run the network alone on a batch (Nx3xSxS float32, scaled as the bundle's preprocessing says)."""
-        return self._engine.run(batch)
+        return self._engine.run(batch, features=features)
 
     def _prediction(
         self, probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, file: str
@@ -104,16 +111,18 @@ class CellReader:
             framing=framing,
         )
 
-    def read(self, sources: Sequence[Source]) -> list[Prediction | Failure]:
+    def read(self, sources: Sequence[Source], *, visit: Visitor | None = None) -> list[Prediction | Failure]:
         """Judge a few pictures in one batch, in order; one that cannot be read becomes a `Failure`.
 
         Args:
             sources: Files, or arrays HxWx3 uint8 RGB.
+            visit: Is shown each picture that was judged, in order.
         """
         answers: list[Prediction | Failure | None] = []
         crops: list[Image8] = []
         framings: list[Framing] = []
         files: list[str] = []
+        seen: list[Picture | Source] = []
         for source in sources:
             name = "" if isinstance(source, np.ndarray) else str(os.fspath(source))
             try:
@@ -126,11 +135,21 @@ class CellReader:
             crops.append(crop)
             framings.append(framing)
             files.append(name)
-        predictions = iter(self.read_crops(np.stack(crops), framings, files) if crops else [])
+            if visit:
+                seen.append(image if math.prod(shape_of(image)) <= _HELD_PIXELS else source)
+        if not crops:
+            return [answer for answer in answers if answer is not None]
+        batch = to_batch(np.stack(crops), self.bundle.preprocessing)
+        outputs = self.run_network(batch, features=visit is not None)
+        judged = self._judge(outputs, framings, files)
+        if visit and outputs.features is not None:
+            for shown, prediction, features in zip(seen, judged, outputs.features, strict=True):
+                visit(read_picture(shown) if isinstance(shown, (str, os.PathLike)) else shown, prediction, features)
+        predictions = iter(judged)
         return [answer if answer is not None else next(predictions) for answer in answers]
 
     def stream(
-        self, sources: Iterable[Source], *, workers: int = 0, batch_size: int = BATCH
+        self, sources: Iterable[Source], *, workers: int = 0, batch_size: int = BATCH, visit: Visitor | None = None
     ) -> Iterator[Prediction | Failure]:
         """Judge any number of pictures, in order, in memory that does not grow with their number.
 
@@ -141,6 +160,7 @@ class CellReader:
             sources: Files or arrays.
             workers: Threads; one a processor if 0.
             batch_size: Pictures a batch.
+            visit: Is shown each picture that was judged, by the thread that judged it.
         """
         count = workers or default_workers()
         source = iter(sources)
@@ -149,7 +169,7 @@ class CellReader:
             try:
                 while True:
                     while len(pending) < 2 * count and (chunk := list(islice(source, batch_size))):
-                        pending.append(pool.submit(self.read, chunk))
+                        pending.append(pool.submit(self.read, chunk, visit=visit))
                     if not pending:
                         return
                     yield from pending.popleft().result()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.detector import DetectorEvaluation
     from corpuscle.evaluation.model import ModelEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
 __all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
@@ -40,6 +41,9 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
+    explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="corruptions, explanations: about this many cells; 0: all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
@@ -47,6 +51,17 @@ def evaluate(
 
     if finds_cells(model):
         evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
+        return
+    if explanations:
+        from corpuscle.interfaces.commands.explaining import evaluate_maps
+
+        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        return
+    if corruptions:
+        from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
+
+        request = TrustRequest(dataset, model, split, data_root, output, json)
+        record_result(record, measure_corruptions(request, limit=limit))
         return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
@@ -233,7 +248,8 @@ def benchmark(
 
 
 def record_result(
-    page: Path | None, result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark
+    page: Path | None,
+    result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark | list[Figure],
 ) -> None:
     """Enter what this command measured into a page of figures, if one is named."""
     if page is None:
@@ -241,7 +257,8 @@ def record_result(
     from corpuscle.evaluation.machine import machine_line
     from corpuscle.reporting.ledger import figures_of, record
 
-    record(page, _own_command(), machine_line(), figures_of(result))
+    figures = result if isinstance(result, list) else figures_of(result)
+    record(page, _own_command(), machine_line(), figures)
     note(f"Entered into {page}.")
 
 

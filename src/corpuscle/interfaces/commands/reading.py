@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from corpuscle.prediction.classification import CellReader
     from corpuscle.records import Failure, Prediction
 
-__all__ = ["classify", "demo"]
+__all__ = ["classify", "demo", "find_pictures", "report_failures"]
 
 
 def classify(
@@ -27,6 +27,7 @@ def classify(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="FILE.csv or FILE.json.")] = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one a processor.")] = 0,
+    cam: Annotated[Path | None, typer.Option(help="Folder for a heat map of each picture, <stem>.cam.png.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Name the cell in each picture.
@@ -37,8 +38,13 @@ def classify(
     from corpuscle.prediction.writing import NOTICE, open_writer, write_failures
     from corpuscle.records import Failure
 
-    found, failures = _find(paths)
+    found, failures = find_pictures(paths)
     reader = CellReader(model, framing=framing)
+    visit = None
+    if cam is not None:
+        from corpuscle.explanation.map_files import CamWriter
+
+        visit = CamWriter(reader.bundle, cam, found)
     table = output is None and not json and sys.stdout.isatty()
     shown: list[Prediction] = []
     began = time.monotonic()
@@ -49,7 +55,7 @@ def classify(
             for failure in failures:
                 writer.add(failure)
         show = stack.enter_context(progress_bar("classifying"))
-        for done, answer in enumerate(reader.stream(found, workers=workers), start=1):
+        for done, answer in enumerate(reader.stream(found, workers=workers, visit=visit), start=1):
             if writer:
                 writer.add(answer)
             if isinstance(answer, Failure):
@@ -66,7 +72,7 @@ def classify(
     )
     listing = write_failures(output, failures) if output is not None and _is_plain(output) else None
     if failures:
-        _report_failures(failures, listing)
+        report_failures(failures, listing)
         raise typer.Exit(3)
 
 
@@ -75,7 +81,7 @@ def _is_plain(output: Path) -> bool:
     return output.is_file()
 
 
-def _find(paths: list[str]) -> tuple[list[Path], list[Failure]]:
+def find_pictures(paths: list[str]) -> tuple[list[Path], list[Failure]]:
     """Find all pictures; a path that leads to none fails alone, unless none leads to any."""
     from corpuscle.data.images import find_images
     from corpuscle.records import Failure
@@ -94,7 +100,7 @@ def _find(paths: list[str]) -> tuple[list[Path], list[Failure]]:
     return list(found), failures
 
 
-def _report_failures(failures: list[Failure], listing: Path | None) -> None:
+def report_failures(failures: list[Failure], listing: Path | None) -> None:
     """Say how many failed and why, the first few by name."""
     note(f"{len(failures)} could not be read" + (f"; all are listed in {listing}:" if listing else ":"))
     for failure in failures[:5]:

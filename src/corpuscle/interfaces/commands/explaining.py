@@ -1,0 +1,93 @@
+"""Commands that say why: `explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+
+__all__ = ["evaluate_maps", "explain"]
+
+
+def explain(
+    *,
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders (searched through) or glob patterns.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the drawings.")],
+    class_name: Annotated[
+        list[str] | None, typer.Option("--class", help="A class to explain besides the first two; may be repeated.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="cam, gradcam, gradcam++, integrated_gradients or occlusion.")] = "cam",
+    model: Annotated[str, typer.Option(help="A shipped model's name, a bundle's or a run's folder.")] = DEFAULT_MODEL,
+    framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    arrays: Annotated[bool, typer.Option("--arrays", help="Write each map as .npy, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+) -> None:
+    """Show where in each picture the evidence lies, for its class, the runner-up and any class asked for.
+
+    Exit status 0: all done; 2: wrong usage; 3: some pictures could not be read, every other one was still written.
+    """
+    from corpuscle.errors import CorpuscleError, OutputError
+    from corpuscle.explanation.explaining import Explainer
+    from corpuscle.explanation.map_files import OutputNames, write_explanation
+    from corpuscle.files import make_folder
+    from corpuscle.interfaces.commands.reading import find_pictures, report_failures
+    from corpuscle.prediction.writing import NOTICE, prediction_values, write_failures
+    from corpuscle.records import Failure
+
+    found, failures = find_pictures(paths)
+    explainer = Explainer(model, method=method, framing=framing)
+    wanted = [explainer.known_class(name) for name in class_name or ()]
+    make_folder(output)
+    names, values = OutputNames(found), []
+    with progress_bar("explaining") as show:
+        for done, path in enumerate(found, start=1):
+            try:
+                answer = explainer.explain(path, wanted)
+                files = write_explanation(answer, output, names(path), arrays=arrays)
+                values.append({**prediction_values(answer.prediction), "files": [str(item) for item in files]})
+            except OutputError:
+                raise
+            except CorpuscleError as error:
+                failures.append(Failure(str(path), str(error)))
+            show(done, len(found))
+    if json:
+        errors = [{"file": failure.file, "reason": failure.reason} for failure in failures]
+        print_json({"notice": NOTICE, "method": method, "explanations": values, "errors": errors})
+    note(f"{len(values)} of {len(found)} pictures explained by {method}; written to {output}. {NOTICE}")
+    listing = write_failures(output / "explanations.csv", failures)
+    if failures:
+        report_failures(failures, listing)
+        raise typer.Exit(3)
+
+
+def evaluate_maps(
+    dataset: str, *, model: str, split: str, root: Path | None, limit: int, json: bool, output: Path | None
+) -> None:
+    """Measure how true the heat maps of a model are: `corpuscle evaluate --explanations`."""
+    from json import dumps
+
+    from corpuscle.evaluation.explanations import evaluate_explanations
+    from corpuscle.explanation.explaining import METHODS, all_makers, open_model
+    from corpuscle.files import written_whole
+
+    bundle = open_model(model)
+    makers, randomized = all_makers(bundle)
+    if len(makers) < len(METHODS):
+        missing = ", ".join(name for name in METHODS if name not in makers)
+        note(f"Left out, as the network or the installation does not allow them: {missing}.")
+    with progress_bar("explaining") as show:
+        result = evaluate_explanations(
+            dataset, makers=makers, randomized=randomized, model=bundle, split=split, root=root, limit=limit,
+            progress=show,
+        )  # fmt: skip
+    if json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.text())
+    if output is not None:
+        with written_whole(output / "explanations.json") as part:
+            part.write_text(dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+        note(f"Written to {output}.")
