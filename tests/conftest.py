@@ -231,6 +231,25 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def toy_field_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run of `recipes/toy_field.toml`, trained through the very path of `corpuscle train`."""
+    from corpuscle.training.detection_recipe import read_detection_recipe
+    from corpuscle.training.train_detector import train_detector
+
+    settings = ("data.limit=8", "run.epochs=12", "run.batch_size=4", "run.precision=fp32", "run.threads=1")
+    recipe = read_detection_recipe(ROOT / "recipes" / "toy_field.toml", settings)
+    result = train_detector(recipe, output=tmp_path_factory.mktemp("toy-field-run"))
+    assert result.finished
+    return result.output
+
+
+@pytest.fixture(scope="session")
+def toy_detector(toy_field_run: Path) -> Path:
+    """The folder of a small real detector of drawn fields; not to be changed."""
+    return toy_field_run / "bundle"
+
+
 DISC_COLORS = {"erythrocyte": (222, 150, 150), "leukocyte": (90, 40, 140), "platelet": (150, 70, 210)}
 """What `disc_field` paints with, and what `DiscDetector` finds."""
 

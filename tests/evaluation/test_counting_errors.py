@@ -20,6 +20,8 @@ def test_errors_by_hand():
     assert errors["erythrocyte"].bias == pytest.approx((-1 + 2 + 10) / 3)
     assert errors["platelet"].absolute == pytest.approx(1 / 3)
     assert errors["platelet"].percentage == pytest.approx(50)  # the field without platelets has no percentage
+    assert errors["leukocyte"].concordance == pytest.approx(0.0)
+    assert 0 < errors["erythrocyte"].concordance < 1
     assert errors["platelet"].absolute_interval is None  # three fields say too little
 
 

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle.errors import DataError
+from corpuscle.evaluation.agreement import lin_concordance
 from corpuscle.evaluation.intervals import Interval, bootstrap_interval, wilson_interval
 from corpuscle.records import CELL_KINDS, CellKind
 
 __all__ = ["CountingErrors", "KindErrors", "counting_errors"]
 
 _LEAST_FIELDS = 5
+_LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class KindErrors:
         percentage: Mean absolute error in percent of the annotator's count, over fields with such cells; None if none.
         percentage_interval: Its 95 % bootstrap interval; None for fewer than five such fields.
         bias: Mean of found less drawn, cells a field.
+        concordance: Lin's concordance correlation of found and drawn; None for fewer than three fields or equal counts.
     """
 
     fields: int
@@ -41,6 +44,7 @@ class KindErrors:
     percentage: float | None
     percentage_interval: Interval | None
     bias: float
+    concordance: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -98,7 +102,14 @@ def _kind_errors(found: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]) -> 
         percentage=float(shares.mean()) if len(shares) else None,
         percentage_interval=_mean_interval(shares),
         bias=float((found - drawn).mean()),
+        concordance=_concordance(found, drawn),
     )
+
+
+def _concordance(found: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64]) -> float | None:
+    if len(found) < _LEAST_PAIRS or (np.ptp(found) == np.ptp(drawn) == 0):
+        return None
+    return lin_concordance(found, drawn)[0]
 
 
 def _mean_interval(values: Sequence[float] | npt.NDArray[np.float64]) -> Interval | None:

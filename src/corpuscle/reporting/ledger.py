@@ -106,6 +106,8 @@ def _detector_figures(result: DetectorEvaluation) -> list[Figure]:
     for kind, errors in result.counting.by_kind.items():
         rows.append((f"fields with the exact number of {kind}s", errors.exact, errors.exact_interval, errors.fields))
         rows.append((f"mean absolute error of {kind}s", errors.absolute, errors.absolute_interval, errors.fields))
+        if errors.concordance is not None:
+            rows.append((f"Lin's concordance of counts of {kind}s", errors.concordance, None, errors.fields))
         if errors.percentage is not None:
             ends = errors.percentage_interval
             rows.append((f"mean absolute percentage error of {kind}s", errors.percentage, ends, errors.fields))
