@@ -140,15 +140,15 @@ class Ruler:
     Attributes:
         um_per_px: Micrometers a pixel is wide; 0 where it is not known.
         scale: Resize factor at which the field was detected.
-        method: `erythrocytes` (their median diameter is the ruler), `given` (by the user or the file) or `guess` (too
-            few erythrocytes: the field was detected as it is).
+        method: `erythrocytes` (their median diameter is the ruler), `smear` (too few: that of the other fields),
+            `given` (by the user or the file) or `guess` (the scale at which most was found).
         n_erythrocytes: How many erythrocytes were measured.
         note: What a person should know, empty if nothing.
     """
 
     um_per_px: float
     scale: float
-    method: Literal["erythrocytes", "given", "guess"]
+    method: Literal["erythrocytes", "smear", "given", "guess"]
     n_erythrocytes: int
     note: str = ""
 

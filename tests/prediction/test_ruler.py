@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
-from corpuscle.prediction.ruler import ERYTHROCYTE_UM, measure_field
+from corpuscle.prediction.ruler import ERYTHROCYTE_UM, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource
 
 
@@ -52,3 +52,33 @@ def test_tiny_fields_are_no_trouble(disc_detector, size):
     measured = measure_field(disc_detector, ArraySource(np.full((*size, 3), 230, np.uint8)))
     assert measured.ruler.method == "guess"
     assert len(measured.detections) == 0
+
+
+@pytest.fixture
+def sparse(disc_field):
+    """Paint four erythrocytes 80 px wide on a large empty slide: enough to be seen, too few to measure by."""
+    image, _ = disc_field(330, 330, erythrocyte_px=80, seed=5)
+    field = np.full((700, 900, 3), image[0, 0], np.uint8)
+    field[50:380, 50:380] = image
+    return ArraySource(field)
+
+
+def test_a_field_with_few_erythrocytes_borrows_the_ruler_of_its_smear(disc_detector, sparse):
+    alone = measure_field(disc_detector, sparse).ruler
+    assert (alone.method, alone.um_per_px) == ("guess", 0)
+    borrowed = measure_field(disc_detector, sparse, usual_um_per_px=7.5 / 80).ruler
+    assert (borrowed.method, borrowed.um_per_px, borrowed.note) == ("smear", 7.5 / 80, "")
+    assert borrowed.scale == pytest.approx(0.5)
+
+
+def test_a_field_that_can_tell_keeps_its_own_ruler(disc_detector, disc_field):
+    source = ArraySource(disc_field(640, 480, erythrocyte_px=40)[0])
+    company = measure_field(disc_detector, source, usual_um_per_px=7.5 / 160)
+    assert company.ruler == measure_field(disc_detector, source).ruler
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [([], 0), ([0.1], 0), ([0.1, 0.11], 0.105), ([0.1, 0.1, 0.1, 0.4], 0.1), ([0.1, 0.4], 0)]
+)
+def test_the_fields_of_a_smear_must_agree(sizes, expected):
+    assert usual_size(sizes) == pytest.approx(expected)

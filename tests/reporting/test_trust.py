@@ -31,7 +31,7 @@ def test_figures_say_the_mean_each_kind_and_what_was_refused(table):
 def test_files_hold_every_line(table, tmp_path):
     paths = write_corruptions(table, tmp_path / "new")
     assert all(path.is_file() for path in paths)
-    rows = list(csv.DictReader(paths[2].open()))
+    rows = list(csv.DictReader(paths[2].read_text().splitlines()))
     assert [row["corruption"] for row in rows] == [CLEAN] + 5 * ["bubble"]
     assert (rows[5]["balanced_error"], rows[5]["accuracy_among_accepted"]) == ("0.800000", "")
     assert json.loads(paths[0].read_text())["mean_balanced_error"] == pytest.approx(table.mean_error)

@@ -25,7 +25,7 @@ from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
 from corpuscle.prediction.detection import open_detector
 from corpuscle.prediction.numbering import clean_detections, reading_order
-from corpuscle.prediction.ruler import measure_field
+from corpuscle.prediction.ruler import measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource, Detector, FieldSource
 from corpuscle.records import CELL_KINDS, Detections, Failure, FieldCell, FieldReading
 
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 Image8 = npt.NDArray[np.uint8]
+_SURVEYED = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +134,33 @@ class FieldReader:
 
     def read_with_pixels(self, field: Field) -> tuple[FieldReading, FieldSource]:
         """Read one field as `read` does, and hand back its pixels too."""
-        if isinstance(field, PartOfSlide):
-            part = field
-        elif isinstance(field, np.ndarray):
-            part = PartOfSlide("", ArraySource(_checked(field)))
-        else:
-            part = PartOfSlide(os.fspath(field), ArraySource(read_image(field)))
+        return self._read(field, 0.0)
+
+    def survey(self, fields: Sequence[Field]) -> float:
+        """Return the size of a pixel on which some fields of a smear agree, in micrometers; 0 if they do not.
+
+        Args:
+            fields: All fields of the smear; up to nine of them are looked at. One that cannot be read is passed over.
+        """
+        some = [fields[index] for index in sorted({round(at) for at in np.linspace(0, len(fields) - 1, _SURVEYED)})]
+        with ThreadPoolExecutor(default_workers()) as pool:
+            return usual_size([size for size in pool.map(self._size, some) if size])
+
+    def _size(self, field: Field) -> float:
+        try:
+            part = _opened(field)
+            ruler = measure_field(self.detector, part.source, um_per_px=part.um_per_px).ruler
+        except CorpuscleError:
+            return 0.0
+        return ruler.um_per_px
+
+    def _read(self, field: Field, usual_um_per_px: float) -> tuple[FieldReading, FieldSource]:
+        part = _opened(field)
         hashed = _sha256(Path(os.fspath(field))) if isinstance(field, (str, os.PathLike)) else ""
         source = part.source
-        measured = measure_field(self.detector, source, um_per_px=self.um_per_px or part.um_per_px)
+        measured = measure_field(
+            self.detector, source, um_per_px=self.um_per_px or part.um_per_px, usual_um_per_px=usual_um_per_px
+        )
         found, on_border = clean_detections(measured.detections, source.width_px, source.height_px)
         erythrocyte_px = self.detector.erythrocyte_px / measured.ruler.scale
         order = reading_order(found.boxes, erythrocyte_px)
@@ -185,18 +204,21 @@ class FieldReader:
         """Read any number of fields, in order, in memory that does not grow with their number.
 
         Args:
-            fields: Files, arrays or parts of slides.
+            fields: Files, arrays or parts of slides. Those of a list are taken as one smear: some are surveyed first,
+                so that a field with few erythrocytes is read at the magnification of the others.
             workers: Threads, each with a field of its own; one a processor if 0. Numbers do not depend on it.
             on_field: Called in the worker with each reading and its pixels, as for drawing; may raise CorpuscleError.
         """
         count = workers or default_workers()
+        several = isinstance(fields, Sequence) and len(fields) > 1 and not self.um_per_px
+        usual = self.survey(cast(Sequence[Field], fields)) if several else 0.0
         source = iter(fields)
         pending: deque[Future[FieldReading | Failure]] = deque()
         with ThreadPoolExecutor(count) as pool:
             try:
                 while True:
                     while len(pending) < count + 1 and (chunk := list(islice(source, 1))):
-                        pending.append(pool.submit(self._one, chunk[0], on_field))
+                        pending.append(pool.submit(self._one, chunk[0], usual, on_field))
                     if not pending:
                         return
                     yield pending.popleft().result()
@@ -204,10 +226,10 @@ class FieldReader:
                 for future in pending:
                     future.cancel()
 
-    def _one(self, field: Field, on_field: OnField | None) -> FieldReading | Failure:
+    def _one(self, field: Field, usual: float, on_field: OnField | None) -> FieldReading | Failure:
         """Read one field; what is wrong with its file becomes a failure, what is wrong with the output does not."""
         try:
-            reading, source = self.read_with_pixels(field)
+            reading, source = self._read(field, usual)
         except CorpuscleError as error:
             if isinstance(error, UsageError):
                 raise
@@ -291,6 +313,15 @@ def _all_fields(fields: Field | Iterable[Field]) -> Sequence[Field]:
     for item in items:
         found += [item] if isinstance(item, (np.ndarray, PartOfSlide)) else list(find_images([item]))
     return found
+
+
+def _opened(field: Field) -> PartOfSlide:
+    """Read the pixels of a field, unless it is a slide, which is read in parts."""
+    if isinstance(field, PartOfSlide):
+        return field
+    if isinstance(field, np.ndarray):
+        return PartOfSlide("", ArraySource(_checked(field)))
+    return PartOfSlide(os.fspath(field), ArraySource(read_image(field)))
 
 
 def _checked(image: npt.NDArray[np.generic]) -> Image8:
