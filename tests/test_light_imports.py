@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 FRAMEWORKS = {"torch", "torchvision", "timm", "onnx", "onnxscript", "matplotlib", "sklearn", "scipy"}
 
@@ -38,7 +39,15 @@ def run(tmp_path, *arguments: object) -> tuple[dict, str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["classify", "--help"], ["train", "--help"], ["compare", "--help"]]
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["classify", "--help"],
+        ["train", "--help"],
+        ["compare", "--help"],
+        ["count", "--help"],
+    ],
 )
 def test_help_loads_nothing_heavy(tmp_path, arguments):
     report, out = run(tmp_path, *arguments)
@@ -61,3 +70,14 @@ def test_importing_the_reader_loads_no_framework():
     code = "import sys; from corpuscle import CellReader, classify; print(*{n.partition('.')[0] for n in sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert set(done.stdout.split()) & FRAMEWORKS == set()
+
+
+def test_count_loads_no_framework_and_opens_no_connection(tmp_path):
+    """No detector need be there: everything that the command imports is imported before one is opened."""
+    from corpuscle.data.examples import draw_cell
+
+    Image.fromarray(draw_cell("neutrophil", 1)).save(tmp_path / "a.png")
+    report, _ = run(tmp_path, "count", tmp_path / "a.png", "--output", tmp_path / "run")
+    assert "onnxruntime" in report["loaded"]
+    assert set(report["loaded"]) & (FRAMEWORKS | {"requests", "pooch", "tifffile", "weasyprint"}) == set()
+    assert report["talk"] == []

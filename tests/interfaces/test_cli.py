@@ -503,7 +503,8 @@ def test_demo_draws_names_and_shows(cli, tmp_path):
     done = cli("demo", "--output", output)
     assert done.status == 0
     clean(done)
-    assert {path.name for path in output.iterdir()} == {*(f"{key}_1.png" for key in CLASSES), "result.png"}
+    written = {path.name for path in output.iterdir() if path.is_file()}
+    assert written == {*(f"{key}_1.png" for key in CLASSES), "result.png", "field.png", "field.json"}
     assert re.search(r"\d of 8 drawn cells were named right", done.out)
     assert NOTICE in done.out
     values = json.loads(cli("demo", "--output", output, "--json").out)
@@ -526,7 +527,18 @@ def test_the_version_and_the_help(cli):
         assert done.status == 0
         assert "Usage: " in done.out
     done = cli("--help")
-    for command in ("classify", "demo", "evaluate", "train", "benchmark", "audit", "fetch", "doctor"):
+    for command in (
+        "classify",
+        "count",
+        "report",
+        "demo",
+        "evaluate",
+        "train",
+        "benchmark",
+        "audit",
+        "fetch",
+        "doctor",
+    ):
         assert command in done.out
     assert "Not a medical device" in done.out.replace("\n", " ")
 

@@ -158,3 +158,12 @@ def test_what_is_no_run_has_no_report(cli, tmp_path):
     (tmp_path / "differential.json").write_text("[]")
     (tmp_path / "cells.csv").write_text("")
     assert cli("report", tmp_path).status == 3
+
+
+def test_the_demo_counts_a_drawn_field(cli, counting, tmp_path):
+    done = cli("demo", "--output", tmp_path / "demo", "--json")
+    assert done.status == 0
+    values = json.loads(done.out)["field"]
+    assert set(values["counted"]) == set(values["drawn"]) == {"erythrocytes", "leukocytes", "platelets"}
+    assert (tmp_path / "demo" / "count" / "field.overlay.png").exists()
+    assert json.loads((tmp_path / "demo" / "field.json").read_text())["cells"]

@@ -22,6 +22,9 @@ _LEFT_SHIFT_PERCENT = 10.0
 _FEWEST_CELLS = 3
 """One or two cells are no increase, whatever their share of a few."""
 
+_FEWEST_LEUKOCYTES = 25
+"""With fewer no share is called unusual, although an interval may say so."""
+
 _ALIKE = 3
 _ALIKE_SHARE = 0.05
 _FEW_PLATELETS_PER_100_ERYTHROCYTES = 2.0
@@ -129,7 +132,7 @@ def _erythroblasts(readings: Sequence[FieldReading], differential: Differential)
 
 def _shares(readings: Sequence[FieldReading], differential: Differential) -> Iterator[Finding]:
     """Yield the classes whose whole interval lies outside of what is usual; finer classes count for their parent."""
-    if not differential.n:
+    if differential.n < _FEWEST_LEUKOCYTES:
         return
     for (key, flag), (name, words) in _WORDS.items():
         finer = [row.key for row in taxonomy.CLASSES if key in (row.key, row.parent)]

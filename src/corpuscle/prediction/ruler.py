@@ -28,12 +28,15 @@ __all__ = ["ERYTHROCYTE_UM", "FEWEST_ERYTHROCYTES", "Measured", "measure_field",
 ERYTHROCYTE_UM = 7.5
 """Median diameter of an erythrocyte on a smear, in micrometers."""
 
-FEWEST_ERYTHROCYTES = 5
+FEWEST_ERYTHROCYTES = 4
 """With fewer whole erythrocytes their median is no ruler."""
 
 Image8 = npt.NDArray[np.uint8]
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
-_NEAR_ENOUGH = math.log(1.12)
+_NEAR_ENOUGH = math.log(1.2)
+_NEAR_GUESS = math.log(1.5)
+"""Runs of stain and erythrocytes found are two witnesses; on 300 fields of two laboratories 19 of 20 agree this far."""
+
 _AGREES = 0.5
 _EXPLAINS = 0.3
 _FEWEST_FIELDS = 2
@@ -45,7 +48,9 @@ _RUNG = 1.4
 _SMALLEST_PX = 10
 _LADDER_LOOK_PX = 640
 _ROUNDS = 3
-_WORK_PX = 512
+_WORK_PX = 400
+_GUESS_PX = 1600
+_LEAST_CONTRAST = 8.0
 _WINDOW_PX = 4096
 _LOOKS = 2
 _CHORD = math.sqrt(3) / 2
@@ -124,7 +129,7 @@ def _measured_by_cells(detector: Detector, source: FieldSource, usual_um_per_px:
     window = _middle(source, _WINDOW_PX)
     probes: list[_Probe] = []
     usual = target * usual_um_per_px / ERYTHROCYTE_UM
-    scale = _first_guess(window, target)
+    guess = scale = _first_guess(window, target)
     for _ in range(_ROUNDS):
         probes.append(_probe(detector, window, scale))
         last = probes[-1]
@@ -133,7 +138,9 @@ def _measured_by_cells(detector: Detector, source: FieldSource, usual_um_per_px:
         scale = last.scale * math.exp(-last.misfit(target))
     best = probes[-1]
     few = best.count < FEWEST_ERYTHROCYTES
-    if not (_fits(best, target) and best.agreement >= _AGREES) and not (few and usual):
+    # Who looks for cells at a wrong scale finds some there too, so the stain must agree: in its area, or in its runs.
+    agrees = best.agreement >= (_EXPLAINS if abs(math.log(best.scale / guess)) <= _NEAR_GUESS else _AGREES)
+    if not (_fits(best, target) and agrees) and not (few and usual):
         best = _best_of_ladder(detector, window, probes)
     if best.count < FEWEST_ERYTHROCYTES or best.agreement < _EXPLAINS:
         if usual:
@@ -250,20 +257,23 @@ def _erythrocytes(found: Detections, width: int, height: int) -> tuple[float, in
 
 def _first_guess(window: ArraySource, target: float) -> float:
     """Guess the scale from the median length of the runs of stained pixels in the rows and columns of a field."""
-    factor = max(1, round(max(window.width_px, window.height_px) / _WORK_PX))
+    window = _middle(window, _GUESS_PX)
+    longest = max(window.width_px, window.height_px)
+    factor = max(1, round(longest / _WORK_PX))
     green = np.asarray(Image.fromarray(window.image).getchannel("G").reduce(factor), np.float32)
     stained = green < _otsu(green)
+    if not stained.any() or stained.all() or green[~stained].mean() - green[stained].mean() < _LEAST_CONTRAST:
+        return min(1.0, 2 * _WORK_PX / longest)
     lengths = np.concatenate([_runs(stained), _runs(stained.T)])
     # Short runs are grain and the rims of pale centers; a run counts by its length, as a cell does by its width.
     lengths = lengths[lengths >= 3]
     if not len(lengths):
-        return 1.0
+        return min(1.0, 2 * _WORK_PX / longest)
     order = np.sort(lengths)
     weight = np.cumsum(order)
     median = float(order[np.searchsorted(weight, weight[-1] / 2)])
     scale = target * _CHORD / (median * factor)
-    smallest = 2 * target / max(window.width_px, window.height_px)
-    return float(min(max(scale, smallest, 1 / 64), 8.0))
+    return float(min(max(scale, 2 * target / longest, 1 / 64), 8.0))
 
 
 def _runs(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +12,18 @@ from corpuscle.errors import UsageError
 from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from corpuscle.evaluation.counting import CountingEvaluation
+    from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.correction import Confusion
     from corpuscle.prediction.fields import Field, FieldReader
     from corpuscle.records import Failure
     from corpuscle.reporting.field_runs import RunResult
+    from corpuscle.reporting.field_speed import FieldBenchmark
+    from corpuscle.reporting.ledger import Figure
 
-__all__ = ["count", "report"]
+_Show = Callable[[int, int], None]
+
+__all__ = ["count", "demo_field", "measure_counting", "report", "time_field"]
 
 
 def count(
@@ -178,3 +185,50 @@ def report(
     else:
         for path in files:
             typer.echo(str(path))
+
+
+def time_field(model: str, detector: str, folder: Path | None, show: _Show) -> tuple[FieldBenchmark, list[Figure]]:
+    """Time the counting of a field, for `corpuscle benchmark field`."""
+    from corpuscle.prediction.fields import FieldReader
+    from corpuscle.reporting.field_speed import benchmark_field, speed_figures
+
+    result = benchmark_field(FieldReader(model, detector=detector), folder=folder, progress=show)
+    return result, speed_figures(result)
+
+
+def measure_counting(
+    model: str, detector: str, chosen: tuple[str, str, Path | None], show: _Show
+) -> tuple[CountingEvaluation, list[Figure]]:
+    """Measure counts on labeled fields (data set, split, data root), for `corpuscle benchmark counting`."""
+    from corpuscle.evaluation.counting import evaluate_counting
+    from corpuscle.prediction.fields import FieldReader
+    from corpuscle.reporting.field_speed import counting_figures
+
+    dataset, split, root = chosen
+    reader = FieldReader(model, detector=detector)
+    result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
+    return result, counting_figures(result)
+
+
+def demo_field(reader: CellReader, folder: Path) -> dict[str, Any] | None:
+    """Draw the field of the demo and count it; None where no detector is installed."""
+    import json as json_module
+
+    from corpuscle.data.drawn_scenes import write_example_field
+    from corpuscle.errors import BundleNotFoundError
+    from corpuscle.prediction.fields import FieldReader
+    from corpuscle.reporting.field_runs import RunOptions, count_into
+
+    path = write_example_field(folder)
+    try:
+        fields = FieldReader(reader)
+    except BundleNotFoundError as error:
+        note(f"The drawn field {path} was not counted. {error}")
+        return None
+    result = count_into(fields, [path], folder / "count", RunOptions(workers=1))
+    cells = json_module.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["cells"]
+    drawn = {
+        f"{kind}s": sum(cell["kind"] == kind for cell in cells) for kind in ("erythrocyte", "leukocyte", "platelet")
+    }
+    overlay = folder / "count" / f"{path.stem}.overlay.png"
+    return {"field": str(path), "overlay": str(overlay), "counted": result.values["totals"], "drawn": drawn}

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpuscle.errors import MissingExtraError, UsageError
-from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
-    from corpuscle.evaluation.detector import DetectorEvaluation
-    from corpuscle.evaluation.model import ModelEvaluation
+    from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
@@ -214,21 +214,33 @@ class EpochPrinter:
 
 def benchmark(
     *,
-    what: Annotated[str, typer.Argument(help="classify (speed) or framing (does the answer depend on the cut?).")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?)."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    folder: Annotated[Path | None, typer.Option(help="classify: your own pictures instead of drawn ones.")] = None,
+    detector: Annotated[str, typer.Option(help="field, counting: a detector's name or folder.")] = DEFAULT_DETECTOR,
+    folder: Annotated[
+        Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
+    ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
-    dataset: Annotated[str, typer.Option(help="framing: a labeled set.")] = "pbc",
-    split: Annotated[str, typer.Option(help="framing: its split.")] = "test",
+    dataset: Annotated[
+        str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
+    ] = "",
+    split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
+    from corpuscle.interfaces.commands.fields import measure_counting, time_field
 
-    result: ClassifyBenchmark | FramingRobustness
+    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation
+    figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
             from corpuscle.evaluation.benchmark import benchmark_classify
@@ -237,19 +249,24 @@ def benchmark(
         elif what == "framing":
             from corpuscle.evaluation.robustness import framing_robustness
 
-            result = framing_robustness(dataset, model=model, split=split, root=data_root, progress=show)
+            result = framing_robustness(dataset or "pbc", model=model, split=split, root=data_root, progress=show)
+        elif what == "field":
+            result, figures = time_field(model, detector, folder, show)
+        elif what == "counting":
+            chosen = (dataset or "bccd", split, data_root)
+            result, figures = measure_counting(model, detector, chosen, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing"))
+            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting"))
     if json:
         print_json(result.to_dict())
     else:
         typer.echo(result.text())
-    record_result(record, result)
+    record_result(record, result if figures is None else figures)
 
 
 def record_result(
     page: Path | None,
-    result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark | list[Figure],
+    result: Any,
 ) -> None:
     """Enter what this command measured into a page of figures, if one is named."""
     if page is None:

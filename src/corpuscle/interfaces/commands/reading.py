@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corpuscle.errors import NoInputError
+from corpuscle.interfaces.commands.fields import demo_field
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def demo(
     ),
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Draw one cell of each class, name them, and show the result in a picture."""
+    """Draw one cell of each class and a whole field, name and count them, and show the result in pictures."""
     from corpuscle.data.examples import write_examples
     from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.writing import NOTICE, prediction_values
@@ -142,13 +143,18 @@ def demo(
     reader = CellReader(DEFAULT_MODEL)
     answers = [answer for answer in reader.stream(files) if isinstance(answer, Prediction)]
     picture = _draw(reader, answers, output)
+    field = demo_field(reader, output)
     if json:
-        print_json({"notice": NOTICE, "picture": str(picture), "predictions": [prediction_values(p) for p in answers]})
+        cells = [prediction_values(item) for item in answers]
+        print_json({"notice": NOTICE, "picture": str(picture), "predictions": cells, "field": field})
         return
     right = sum(Path(item.file).stem.startswith(item.class_name) for item in answers)
     _print_table(answers)
     typer.echo(f"\n{right} of {len(answers)} drawn cells were named right. {NOTICE}")
     typer.echo(f"The picture with the result: {picture}")
+    if field is not None:
+        parts = (f"{field['counted'][kind]} of {number} {kind}" for kind, number in field["drawn"].items())
+        typer.echo(f"In the drawn field were counted: {', '.join(parts)}. The overlay: {field['overlay']}")
 
 
 def _draw(reader: CellReader, answers: list[Prediction], folder: Path) -> Path:

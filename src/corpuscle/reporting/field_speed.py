@@ -1,0 +1,205 @@
+"""Speed of counting a field, part by part, as a ratio to the detector alone in the same run."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
+from corpuscle.data.images import find_images, read_image
+from corpuscle.errors import UsageError
+from corpuscle.evaluation.counting import CountingEvaluation
+from corpuscle.evaluation.machine import machine_line
+from corpuscle.explanation.overlay import draw_overlay
+from corpuscle.prediction.cell_naming import CellNamer
+from corpuscle.prediction.fields import FieldReader
+from corpuscle.prediction.numbering import clean_detections
+from corpuscle.prediction.ruler import measure_field
+from corpuscle.prediction.tiling import ArraySource, detect_everywhere
+from corpuscle.records import FieldReading
+from corpuscle.reporting.ledger import Figure
+
+__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "speed_figures"]
+
+_DRAWN = 4
+_ALONE = "detector alone"
+_WHOLE = "all: decode, detect, classify, number and draw"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldBenchmark:
+    """What `benchmark_field` measured.
+
+    Attributes:
+        machine: On what.
+        models: Classifier and detector by name.
+        n_fields: Fields a repeat.
+        picture: Size of the first field.
+        seconds: Seconds a field of each part, medians over the repeats.
+        ratios: Each part over the detector alone, medians of the quotients inside each repeat.
+    """
+
+    machine: str
+    models: str
+    n_fields: int
+    picture: str
+    seconds: dict[str, float]
+    ratios: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Return a table for people."""
+        lines = [self.machine, f"{self.models}; {self.n_fields} fields of {self.picture}; 1 thread", ""]
+        lines.append(f"{'part':<50}{'ms a field':>12}{'times detector':>16}")
+        lines += [f"{name:<50}{1000 * value:>12.1f}{self.ratios[name]:>16.2f}" for name, value in self.seconds.items()]
+        return "\n".join(lines)
+
+
+def benchmark_field(
+    reader: FieldReader,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    repeats: int = 5,
+    progress: Callable[[int, int], None] | None = None,
+) -> FieldBenchmark:
+    """Time each part of counting beside the detector's one look at the same field at the same scale.
+
+    The parts take turns, so that a machine that slows down slows all of them; everything runs in one thread.
+
+    Args:
+        reader: What reads fields.
+        folder: Fields to use; four drawn JPEG files of 640x480 pixels if not given.
+        repeats: How often all fields are read, 1 or more.
+        progress: Called with (done, all).
+
+    Raises:
+        UsageError: There is nothing to repeat.
+        NoInputError: The folder holds no picture.
+    """
+    if repeats < 1:
+        raise UsageError(f"A benchmark needs 1 repeat or more, not {repeats}.")
+    with tempfile.TemporaryDirectory() as temporary:
+        paths = _draw_files(Path(temporary)) if folder is None else find_images([folder])
+        images = [read_image(path) for path in paths]
+        readings = [reader.read(image) for image in images]  # also warms everything up
+        parts = _parts(reader, paths, images, readings)
+        times: dict[str, list[float]] = {name: [] for name in parts}
+        for repeat in range(repeats):
+            for name, run in parts.items():
+                began = time.perf_counter()
+                for number in range(len(paths)):
+                    run(number)
+                times[name].append((time.perf_counter() - began) / len(paths))
+            if progress:
+                progress(repeat + 1, repeats)
+    alone = times[_ALONE]
+    models = reader.describe()
+    return FieldBenchmark(
+        machine=machine_line(),
+        models=" and ".join(f"{model['name']} {model['version']}".strip() for model in models.values()),
+        n_fields=len(paths),
+        picture=f"{images[0].shape[1]}x{images[0].shape[0]} pixels",
+        seconds={name: statistics.median(values) for name, values in times.items()},
+        ratios={
+            name: statistics.median(a / max(b, 1e-9) for a, b in zip(values, alone, strict=True))
+            for name, values in times.items()
+        },
+    )
+
+
+def _draw_files(folder: Path) -> list[Path]:
+    """Draw fields like those of BCCD: 640x480 pixels, erythrocytes about 100 wide."""
+    spec = SceneSpec(erythrocyte_px=100, erythrocytes=18, leukocytes={"neutrophil": 1}, platelets=1)
+    paths = []
+    for seed in range(_DRAWN):
+        paths.append(folder / f"{seed}.jpg")
+        Image.fromarray(draw_scene(spec, seed).image).save(paths[-1], quality=90)
+    return paths
+
+
+def _parts(
+    reader: FieldReader,
+    paths: list[Path],
+    images: list[np.ndarray[Any, np.dtype[np.uint8]]],
+    readings: list[FieldReading],
+) -> dict[str, Callable[[int], object]]:
+    """Name what is timed; each part takes the number of a field."""
+    sources = [ArraySource(image) for image in images]
+    namer = CellNamer(reader.cells)
+    measured = [measure_field(reader.detector, source, um_per_px=reader.um_per_px) for source in sources]
+    cleaned = [
+        clean_detections(item.detections, source.width_px, source.height_px)[0]
+        for item, source in zip(measured, sources, strict=True)
+    ]
+
+    def alone(number: int) -> object:
+        return detect_everywhere(reader.detector, sources[number], scale=measured[number].ruler.scale)
+
+    def classify(number: int) -> object:
+        width = reader.detector.erythrocyte_px / measured[number].ruler.scale
+        return namer.name(sources[number], cleaned[number], width)
+
+    def whole(number: int) -> object:
+        reading, source = reader.read_with_pixels(paths[number])
+        return draw_overlay(reading, source)
+
+    return {
+        "decode": lambda number: read_image(paths[number]),
+        _ALONE: alone,
+        "detect: ruler and detector": lambda number: measure_field(
+            reader.detector, sources[number], um_per_px=reader.um_per_px
+        ),
+        "classify": classify,
+        "draw": lambda number: draw_overlay(readings[number], sources[number]),
+        _WHOLE: whole,
+    }
+
+
+def speed_figures(result: FieldBenchmark) -> list[Figure]:
+    """Turn a benchmark into figures for a page."""
+    where = f"{result.n_fields} fields of {result.picture}, {result.models}"
+    return [
+        Figure(f"{name} / {_ALONE}", f"{ratio:.2f}", "", where, result.n_fields, "")
+        for name, ratio in result.ratios.items()
+        if name != _ALONE
+    ]
+
+
+def counting_figures(result: CountingEvaluation) -> list[Figure]:
+    """Turn an evaluation of counts into figures for a page."""
+    where, rows = f"{result.dataset} {result.split}".strip(), []
+    for kind, row in result.errors.by_kind.items():
+        ends = row.exact_interval
+        note = result.leak
+        rows.append(
+            Figure(
+                f"{kind}s: fields counted exactly", f"{row.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where,
+                row.fields, note=note,
+            )
+        )  # fmt: skip
+        for what, value, interval in (
+            ("mean absolute error, cells a field", row.absolute, row.absolute_interval),
+            ("mean absolute percentage error", row.percentage, row.percentage_interval),
+        ):
+            if value is not None:
+                span = f"{interval.low:.2f}-{interval.high:.2f}" if interval else ""
+                rows.append(Figure(f"{kind}s: {what}", f"{value:.2f}", span, where, row.fields, note=note))
+        own = result.agreement.get(kind)
+        if own:
+            span = f"{own.concordance_interval.low:.3f}-{own.concordance_interval.high:.3f}"
+            rows.append(
+                Figure(f"{kind}s: Lin's concordance", f"{own.concordance:.3f}", span, where, row.fields, note=note)
+            )
+    return rows
