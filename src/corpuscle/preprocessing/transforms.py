@@ -166,9 +166,7 @@ def _cut_picture(
         if not empty:
             picture.paste(_part(image, (left, top, right, bottom)), (before_x, before_y))
         left, top = left - before_x, top - before_y
-    elif isinstance(image, Image.Image):
-        picture, left, top = image, 0, 0
-    else:
+    else:  # a part of its own also for what Pillow holds: other offsets round otherwise
         picture = _part(image, (left, top, right, bottom))
     box = (x_min - left, y_min - top, min(x_min - left + side, picture.width), min(y_min - top + side, picture.height))
     if resampling == "bilinear":

@@ -42,7 +42,8 @@ def evaluate(
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="With --corruptions: about this many cells; 0 for all.")] = 0,
+    refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="With these two: about this many cells; 0 for all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
@@ -51,11 +52,11 @@ def evaluate(
     if finds_cells(model):
         evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
         return
-    if corruptions:
-        from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
+    if corruptions or refusal:
+        from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
 
         request = TrustRequest(dataset, model, split, data_root, output, json)
-        record_result(record, measure_corruptions(request, limit=limit))
+        record_result(record, measure_trust(request, corruptions=corruptions, refusal=refusal, limit=limit))
         return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
