@@ -26,6 +26,10 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
     rows = [
         ("accuracy", evaluation.accuracy, evaluation.accuracy_interval),
         ("balanced accuracy", evaluation.balanced_accuracy, spread),
+        ("calibration error (15 bins)", evaluation.calibration_error, None),
+        ("share accepted", result.accepted, None),
+        ("accuracy among the accepted", result.accepted_accuracy, result.accepted_interval),
+        ("prediction sets that hold the label", result.set_coverage, None),
     ]
     return [
         {
@@ -34,6 +38,7 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
             "note": note,
         }
         for name, value, interval in rows
+        if value is not None
     ]  # fmt: skip
 
 

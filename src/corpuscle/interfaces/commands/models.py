@@ -74,6 +74,7 @@ def evaluate(
                 f"(95 % {ends.low:.4f}-{ends.high:.4f}). Prediction sets hold the label for "
                 f"{result.set_coverage:.1%}, mean size {result.set_size:.3f}."
             )
+            typer.echo(f"Share of the sets that hold their class: {result.coverage_text()}.")
         typer.echo(result.summary())
     for name, count in result.dropped.items():
         note(f"{count} cells labeled {name} were left out: the model does not know that class.")
