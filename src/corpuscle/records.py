@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,6 +43,9 @@ class Framing:
         note: Why this method was used, for a person to read.
         stain: Optical density of the found cell in red less that in blue, 0 where none was found. Nuclei and platelets
             are blue-violet, above 0; erythrocytes are not.
+        light: Value of the empty slide in its darkest channel, in [0, 255].
+        reach: Distance of a found cell's center from the nearest border of the picture, in sides of the square;
+            infinite where none was found.
     """
 
     method: FramingMethod
@@ -50,6 +54,8 @@ class Framing:
     side_px: float
     note: str = ""
     stain: float = 0.0
+    light: float = 240.0
+    reach: float = math.inf
 
     def __post_init__(self) -> None:
         """Refuse a square without area."""

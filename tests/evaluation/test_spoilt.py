@@ -57,10 +57,10 @@ def test_the_network_sees_the_spoilt_pictures(toy_bundle, toy_folder, monkeypatc
 
 def test_a_limit_keeps_the_share_of_each_class():
     cells = [LabeledCell(f"{key}{place}", None, key, "") for key in "aabbbb" for place in range(50)]
-    chosen = [cell.class_name for cell in spoilt._chosen(cells, 30)]
+    chosen = [cell.class_name for cell in spoilt.chosen_cells(cells, 30)]
     assert (chosen.count("a"), chosen.count("b")) == (10, 20)
-    assert spoilt._chosen(cells, 30) == spoilt._chosen(cells[::-1], 30)
-    assert spoilt._chosen(cells, 1000) == cells
+    assert spoilt.chosen_cells(cells, 30) == spoilt.chosen_cells(cells[::-1], 30)
+    assert spoilt.chosen_cells(cells, 1000) == cells
 
 
 def test_pictures_are_brought_to_224_pixels_first(drawn_cells, monkeypatch, toy_bundle, toy_folder):

@@ -20,6 +20,7 @@ from corpuscle.evaluation.group_accuracy import GroupAccuracy, group_accuracy
 from corpuscle.evaluation.intervals import Interval, wilson_interval
 from corpuscle.evaluation.metrics import evaluate_predictions
 from corpuscle.evaluation.mistakes import Mistake, most_confident_mistakes
+from corpuscle.evaluation.reliability import ReliabilityBin, SetCoverage, reliability_bins, set_coverage
 from corpuscle.evaluation.summary import Evaluation
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.prediction.classification import BATCH, CellReader
@@ -45,6 +46,8 @@ class ModelEvaluation:
         accepted_interval: Its 95 % Wilson interval.
         set_coverage: Share of the prediction sets that hold the label.
         set_size: Mean number of classes in a prediction set.
+        coverage: The same for the cells of each class.
+        reliability: Accuracy at each level of confidence.
         mistakes: The most confident mistakes.
         answers: Each cell with its prediction.
         by_group: The same question asked of each group of cells, as of each photograph; None without groups.
@@ -62,6 +65,8 @@ class ModelEvaluation:
     accepted_interval: Interval | None
     set_coverage: float
     set_size: float
+    coverage: tuple[SetCoverage, ...]
+    reliability: tuple[ReliabilityBin, ...]
     by_group: GroupAccuracy | None
     mistakes: tuple[Mistake, ...]
     answers: tuple[tuple[LabeledCell, Prediction], ...]
@@ -84,6 +89,10 @@ class ModelEvaluation:
             line += f"; {self.by_group.summary()}"
         return line + (f"; {self.leak}" if self.leak else "")
 
+    def coverage_text(self) -> str:
+        """Return the share of each class's cells whose prediction set holds the class, in one line."""
+        return ", ".join(f"{item.class_name} {item.coverage:.3f} of {item.n}" for item in self.coverage)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         interval = self.accepted_interval
@@ -99,6 +108,8 @@ class ModelEvaluation:
             "accepted_accuracy_interval": interval.to_dict() if interval else None,
             "set_coverage": self.set_coverage,
             "set_size": self.set_size,
+            "set_coverage_of": [item.to_dict() for item in self.coverage],
+            "reliability": [item.to_dict() for item in self.reliability],
             "by_group": self.by_group.to_dict() if self.by_group else None,
             "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
             "dropped_labels": self.dropped,
@@ -220,6 +231,8 @@ def evaluate(
         accepted_interval=wilson_interval(n_right, n_kept) if n_kept else None,
         set_coverage=float(np.mean(held)),
         set_size=float(np.mean([len(item.prediction_set) for item in predictions])),
+        coverage=set_coverage([classes[label] for label in labels], [item.prediction_set for item in predictions]),
+        reliability=reliability_bins(labels, probabilities),
         by_group=group_accuracy(groups, labels, probabilities),
         mistakes=tuple(most_confident_mistakes(files, labels, probabilities, classes)),
         answers=tuple((cells[index], item) for index, item in zip(read, predictions, strict=True)),

@@ -23,7 +23,7 @@ from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.prediction.classification import CellReader
 from corpuscle.records import Failure
 
-__all__ = ["CLEAN", "CorruptionTable", "SpoiltResult", "corruption_table", "protocol_picture"]
+__all__ = ["CLEAN", "CorruptionTable", "SpoiltResult", "chosen_cells", "corruption_table", "protocol_picture"]
 
 Image8 = npt.NDArray[np.uint8]
 CLEAN = "none"
@@ -197,7 +197,7 @@ def corruption_table(
     ]
     if not known:
         raise DataError(f"{dataset} has no cell of a class that {reader.bundle.name} knows: {', '.join(classes)}.")
-    cells = _chosen(known, limit)
+    cells = chosen_cells(known, limit)
     judge = _Judge(reader, cells, center_px=_PBC_PX if str(dataset) == "pbc" else 0, seed=seed)
     clean, results = judge.result(CLEAN, 0), []
     for name in corruptions:
@@ -209,8 +209,13 @@ def corruption_table(
     return CorruptionTable(title, str(dataset), split, len(cells), len(known), seed, clean, tuple(results))
 
 
-def _chosen(cells: Sequence[LabeledCell], limit: int) -> list[LabeledCell]:
-    """Choose cells evenly from a list sorted by class, whose order inside a class is that of a hash of the name."""
+def chosen_cells(cells: Sequence[LabeledCell], limit: int) -> list[LabeledCell]:
+    """Choose cells evenly from a list sorted by class, whose order inside a class is that of a hash of the name.
+
+    Args:
+        cells: To choose from.
+        limit: How many; all if 0 or more than there are.
+    """
     if not limit or limit >= len(cells):
         return list(cells)
     ordered = sorted(cells, key=lambda cell: (cell.class_name, zlib.crc32(cell.file.encode()), cell.file))

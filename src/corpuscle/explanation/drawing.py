@@ -16,6 +16,7 @@ from corpuscle.errors import UsageError
 from corpuscle.explanation.contact_sheet import FOOTER, SheetItem, draw_contact_sheet
 from corpuscle.explanation.matrix import draw_confusion_matrix
 from corpuscle.explanation.palette import CLASS_COLORS, class_color
+from corpuscle.explanation.reliability import draw_reliability
 from corpuscle.explanation.tradeoff import TradeoffPoint, draw_tradeoff
 from corpuscle.files import written_whole
 
@@ -27,6 +28,7 @@ __all__ = [
     "class_color",
     "draw_confusion_matrix",
     "draw_contact_sheet",
+    "draw_reliability",
     "draw_tradeoff",
     "save_png",
 ]

@@ -14,9 +14,10 @@ __all__ = ["fit_reference", "fit_refusal", "fit_temperature", "prediction_set", 
 
 Floats = npt.NDArray[np.float64]
 _COVERAGE = 0.99
-_KEPT_ACCURACY = 0.998
+_KEPT_ACCURACY = 0.999
 _MOST_REFUSED = 0.03
-_KNOWN_SHARE = 0.995
+_KNOWN_SHARE = 0.99
+_STAINED_SHARE = 0.995
 
 
 def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
@@ -90,8 +91,8 @@ def fit_refusal(
 ) -> RefusalRule:
     """Choose the thresholds of a bundle on `val`.
 
-    The least confidence is the lowest one that leaves at least 99.8 % of the accepted cells right, as long as it
-    refuses no more than 3 % of the cells. The largest distance keeps 99.5 % of the cells. The least stain is half of
+    The least confidence is the lowest one that leaves at least 99.9 % of the accepted cells right, as long as it
+    refuses no more than 3 % of the cells. The largest distance keeps 99 % of the cells. The least stain is half of
     what 99.5 % of the cells exceed, since another laboratory's stain is weaker without being wrong. A class leaves the
     prediction set below the probability that 99 % of its own cells exceed, with the finite-sample correction of
     class-conditional conformal prediction (Vovk 2012, "Conditional validity of inductive conformal predictors"). A
@@ -122,7 +123,7 @@ def fit_refusal(
         rank = int(np.floor((1 - _COVERAGE) * (len(own) + 1)))
         thresholds[key] = float(own[max(rank - 1, 0)]) if rank >= 1 else float(own[0])
     distance = max(float(np.quantile(distances, _KNOWN_SHARE)), 1e-6)
-    stain = 0.5 * float(np.quantile(stains, 1 - _KNOWN_SHARE)) if stains is not None else 0.0
+    stain = 0.5 * float(np.quantile(stains, 1 - _STAINED_SHARE)) if stains is not None else 0.0
     return RefusalRule(minimum, distance, _COVERAGE, thresholds, max(stain, 0.0))
 
 

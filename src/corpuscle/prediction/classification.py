@@ -17,7 +17,9 @@ from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageEr
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from corpuscle.prediction.calibration import prediction_set, softmax
 from corpuscle.prediction.engine import Engine, Outputs
+from corpuscle.prediction.refusal import refusal_reasons
 from corpuscle.preprocessing.framing import FRAMINGS, Picture, shape_of
+from corpuscle.preprocessing.quality import Quality, faults, measure_quality, remarks
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Framing, Prediction
 
@@ -27,6 +29,7 @@ Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
 Visitor = Callable[[Picture, Prediction, npt.NDArray[np.float32]], None]
 """Is shown each judged picture with its prediction and the network's last features (Dxhxw), by several threads."""
+_CELL_METHODS = ("cell", "field")
 BATCH = 16
 """Pictures a call of the network; larger ones are no faster on a CPU."""
 _HELD_PIXELS = 2**22
@@ -75,8 +78,8 @@ class CellReader:
         probabilities = softmax(outputs.logits, self.bundle.temperature)
         distances = self._reference.distance(outputs.embedding)
         return [
-            self._prediction(row, float(distance), framing, file)
-            for row, distance, framing, file in zip(probabilities, distances, framings, files, strict=True)
+            self._prediction(row, float(distance), framing, file, measure_quality(crop, framing))
+            for row, distance, framing, file, crop in zip(probabilities, distances, framings, files, crops, strict=True)
         ]
 
     def run_network(self, batch: npt.NDArray[np.float32], *, features: bool = False) -> Outputs:
@@ -84,21 +87,14 @@ class CellReader:
         return self._engine.run(batch, features=features)
 
     def _prediction(
-        self, probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, file: str
+        self, probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, file: str, quality: Quality
     ) -> Prediction:
         rule, classes = self.bundle.refusal, self.bundle.classes
         place = int(probabilities.argmax())
         confidence = float(probabilities[place])
-        reasons = []
-        if distance > rule.maximum_distance:
-            reasons.append("unlike the known cells")
-        if confidence < rule.minimum_confidence:
-            reasons.append("too doubtful")
         method = self.bundle.preprocessing.framing.method if self.framing == "auto" else self.framing
-        if framing.method == "center" and method in ("cell", "field"):
-            reasons.append("no stained cell found")
-        elif framing.method == "cell" and framing.stain < rule.minimum_stain:
-            reasons.append("not stained like a nucleus or a platelet")
+        reasons = refusal_reasons(probabilities, distance, framing, self.bundle, wants_cell=method in _CELL_METHODS)
+        reasons += faults(quality)
         return Prediction(
             file=file,
             class_name=classes[place],
@@ -109,6 +105,7 @@ class CellReader:
             prediction_set=prediction_set(probabilities, classes, rule),
             distance=distance / rule.maximum_distance,
             framing=framing,
+            notes=remarks(quality),
         )
 
     def read(self, sources: Sequence[Source], *, visit: Visitor | None = None) -> list[Prediction | Failure]:

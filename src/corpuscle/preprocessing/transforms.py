@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -166,9 +166,7 @@ def _cut_picture(
         if not empty:
             picture.paste(_part(image, (left, top, right, bottom)), (before_x, before_y))
         left, top = left - before_x, top - before_y
-    elif isinstance(image, Image.Image):
-        picture, left, top = image, 0, 0
-    else:
+    else:  # a part of its own also for what Pillow holds: other offsets round otherwise
         picture = _part(image, (left, top, right, bottom))
     box = (x_min - left, y_min - top, min(x_min - left + side, picture.width), min(y_min - top + side, picture.height))
     if resampling == "bilinear":
@@ -244,7 +242,17 @@ def prepare(
     extra = chosen.side_px * (widen - 1) / 2
     square = Framing(chosen.method, chosen.x_min - extra, chosen.y_min - extra, chosen.side_px * widen)
     crop = _cut_picture(image, square, size_px or spec.input_px, background=background, resampling=spec.resampling)
-    return np.asarray(crop.point(_white_table(background)) if spec.white_balance else crop), chosen
+    balanced = crop.point(_white_table(background)) if spec.white_balance else crop
+    return np.asarray(balanced), _with_measures(chosen, shape_of(image), background)
+
+
+def _with_measures(chosen: Framing, shape: tuple[int, int], background: npt.NDArray[np.float32]) -> Framing:
+    """Add the light of the empty slide and, around a found cell, the distance from the border of the picture."""
+    reach = math.inf
+    if chosen.method == "cell":
+        x, y = chosen.x_min + chosen.side_px / 2, chosen.y_min + chosen.side_px / 2
+        reach = min(x, y, shape[1] - x, shape[0] - y) / chosen.side_px
+    return replace(chosen, light=min(background.tolist()), reach=reach)
 
 
 def _white_table(background: npt.NDArray[np.float32]) -> list[int]:

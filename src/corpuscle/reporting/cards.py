@@ -27,6 +27,10 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
     rows = [
         ("accuracy", evaluation.accuracy, evaluation.accuracy_interval),
         ("balanced accuracy", evaluation.balanced_accuracy, spread),
+        ("calibration error (15 bins)", evaluation.calibration_error, None),
+        ("share accepted", result.accepted, None),
+        ("accuracy among the accepted", result.accepted_accuracy, result.accepted_interval),
+        ("prediction sets that hold the label", result.set_coverage, None),
     ]
     own = {"dataset": result.dataset, "split": result.split or "all", "n": evaluation.n, "seeds": 1, "note": note}
     matrix = {"figure": CONFUSION, "classes": list(evaluation.classes), "value": evaluation.confusion.tolist()}
@@ -37,6 +41,7 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
             "note": note,
         }
         for name, value, interval in rows
+        if value is not None
     ] + [own | matrix]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from corpuscle.evaluation.model import ModelEvaluation
-from corpuscle.explanation.drawing import draw_confusion_matrix, save_png
+from corpuscle.explanation.drawing import draw_confusion_matrix, draw_reliability, save_png
 from corpuscle.files import make_folder, written_whole
 from corpuscle.prediction.writing import prediction_row
 from corpuscle.reporting.samples import draw_samples
@@ -61,6 +61,9 @@ def write_evaluation(result: ModelEvaluation, folder: Path) -> tuple[Path, ...]:
     title = f"{result.model} on {result.dataset} {result.split}".strip()
     save_png(draw_confusion_matrix(matrix, classes, title=title), folder / "confusion.png")
     save_png(draw_samples(result.answers, title=f"Samples: {title}"), folder / "samples.png")
+    about = f"calibration error {result.evaluation.calibration_error:.4f} over 15 bins, n = {result.evaluation.n}"
+    if result.reliability:
+        save_png(draw_reliability(result.reliability, title=title, subtitle=about), folder / "reliability.png")
     names = ("report.txt", "evaluation.json", "confusion.csv", "confusion.png", "mistakes.csv", "predictions.csv",
-             "samples.png")  # fmt: skip
+             "reliability.png", "samples.png")  # fmt: skip
     return tuple(folder / name for name in names)

@@ -84,7 +84,7 @@ def _evaluation_figures(result: ModelEvaluation) -> list[Figure]:
         ("prediction sets that hold the label", result.set_coverage, None),
         ("mean size of a prediction set", result.set_size, None),
     ]
-    return [
+    figures = [
         Figure(
             f"{result.model}: {name}", f"{value:.4f}",
             f"{interval.low:.4f}-{interval.high:.4f}" if interval else "", where, evaluation.n, note=result.leak,
@@ -92,6 +92,14 @@ def _evaluation_figures(result: ModelEvaluation) -> list[Figure]:
         for name, value, interval in rows
         if value is not None
     ]  # fmt: skip
+    figures += [
+        Figure(
+            f"{result.model}: prediction sets of {item.class_name} that hold it", f"{item.coverage:.4f}",
+            f"{item.interval.low:.4f}-{item.interval.high:.4f}", where, item.n, note=f"mean size {item.size:.3f}",
+        )
+        for item in result.coverage
+    ]  # fmt: skip
+    return figures
 
 
 def _detector_figures(result: DetectorEvaluation) -> list[Figure]:

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from corpuscle.evaluation.refusal import SCORES, RefusalStudy
 from corpuscle.evaluation.spoilt import CorruptionTable, SpoiltResult
 from corpuscle.files import make_folder, written_whole
 from corpuscle.reporting.ledger import Figure
 
-__all__ = ["corruption_figures", "write_corruptions"]
+__all__ = ["corruption_figures", "refusal_figures", "write_corruptions", "write_refusal"]
 
 
 def corruption_figures(table: CorruptionTable) -> list[Figure]:
@@ -66,6 +67,36 @@ def write_corruptions(table: CorruptionTable, folder: Path) -> tuple[Path, ...]:
             right = "" if item.accepted_accuracy is None else f"{item.accepted_accuracy:.6f}"
             writer.writerow([item.corruption, item.severity, f"{item.error:.6f}", f"{1 - item.accepted:.6f}", right])
     return tuple(folder / f"corruptions.{suffix}" for suffix in ("json", "txt", "csv"))
+
+
+def refusal_figures(study: RefusalStudy) -> list[Figure]:
+    """Return accuracy and share of the accepted at home, and for each kind the AUROC of the shipped rule."""
+    where = f"{study.dataset} {study.split}".strip()
+    ends = study.accepted_interval
+    figures = [Figure(f"{study.model}: share accepted at home", f"{study.accepted:.4f}", "", where, study.n)]
+    if study.accepted_accuracy is not None and ends is not None:
+        interval = f"{ends.low:.4f}-{ends.high:.4f}"
+        name = f"{study.model}: accuracy among the accepted at home"
+        figures.append(Figure(name, f"{study.accepted_accuracy:.4f}", interval, where, study.n))
+    for item in study.kinds:
+        others = ", ".join(f"{score} {item.auc[score]:.4f}" for score in SCORES[:-1])
+        name, area = f"{study.model}: AUROC of refusing, {item.kind}", f"{item.auc[SCORES[-1]]:.4f}"
+        note = f"refused {item.refused:.3f}; other scores: {others}"
+        figures.append(Figure(name, area, "", f"against {where}", item.n, note=note))
+    return figures
+
+
+def write_refusal(study: RefusalStudy, folder: Path) -> tuple[Path, ...]:
+    """Write `refusal.json` and `refusal.txt` and return them.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    make_folder(folder)
+    _write_json(folder / "refusal.json", study.to_dict())
+    with written_whole(folder / "refusal.txt") as part:
+        part.write_text(study.text() + "\n", encoding="utf-8")
+    return (folder / "refusal.json", folder / "refusal.txt")
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

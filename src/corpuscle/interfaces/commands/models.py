@@ -42,8 +42,9 @@ def evaluate(
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
+    refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="corruptions, explanations: about this many cells; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="With these three: about this many cells; 0 for all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
     """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
@@ -57,11 +58,11 @@ def evaluate(
 
         evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
         return
-    if corruptions:
-        from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
+    if corruptions or refusal:
+        from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
 
         request = TrustRequest(dataset, model, split, data_root, output, json)
-        record_result(record, measure_corruptions(request, limit=limit))
+        record_result(record, measure_trust(request, corruptions=corruptions, refusal=refusal, limit=limit))
         return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
@@ -79,6 +80,7 @@ def evaluate(
                 f"(95 % {ends.low:.4f}-{ends.high:.4f}). Prediction sets hold the label for "
                 f"{result.set_coverage:.1%}, mean size {result.set_size:.3f}."
             )
+            typer.echo(f"Share of the sets that hold their class: {result.coverage_text()}.")
         typer.echo(result.summary())
     for name, count in result.dropped.items():
         note(f"{count} cells labeled {name} were left out: the model does not know that class.")

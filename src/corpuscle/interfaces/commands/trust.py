@@ -13,7 +13,7 @@ from corpuscle.interfaces.console import note, print_json, progress_bar
 if TYPE_CHECKING:
     from corpuscle.reporting.ledger import Figure
 
-__all__ = ["TrustRequest", "measure_corruptions"]
+__all__ = ["TrustRequest", "measure_trust"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,13 @@ class TrustRequest:
     as_json: bool
 
 
-def measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
+def measure_trust(request: TrustRequest, *, corruptions: bool, refusal: bool, limit: int) -> list[Figure]:
+    """Measure what was asked for, print and write it, and return its figures."""
+    figures = _measure_corruptions(request, limit=limit) if corruptions else []
+    return figures + (_measure_refusal(request, limit=limit) if refusal else [])
+
+
+def _measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
     """Judge spoilt pictures, print and write the table, and return its figures."""
     from corpuscle.evaluation.spoilt import corruption_table
     from corpuscle.reporting.trust import corruption_figures, write_corruptions
@@ -59,3 +65,27 @@ def measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
         write_corruptions(table, request.output)
         note(f"Written to {request.output}.")
     return corruption_figures(table)
+
+
+def _measure_refusal(request: TrustRequest, *, limit: int) -> list[Figure]:
+    """Judge pictures that show no known cell, print and write the table, and return its figures."""
+    from corpuscle.evaluation.refusal import refusal_study
+    from corpuscle.reporting.trust import refusal_figures, write_refusal
+
+    with progress_bar("judging strangers") as show:
+        study = refusal_study(
+            request.dataset,
+            model=request.model,
+            split=request.split,
+            root=request.data_root,
+            limit=limit,
+            progress=show,
+        )
+    if request.as_json:
+        print_json(study.to_dict())
+    else:
+        typer.echo(study.text())
+    if request.output is not None:
+        write_refusal(study, request.output)
+        note(f"Written to {request.output}.")
+    return refusal_figures(study)
