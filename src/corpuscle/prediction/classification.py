@@ -25,8 +25,8 @@ __all__ = ["CellReader", "Visitor", "classify", "default_workers"]
 
 Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
-Visitor = Callable[[Picture, Prediction, npt.NDArray[np.float32]], None]
-"""Is shown each judged picture with its prediction and the network's last features (Dxhxw), by several threads."""
+Visitor = Callable[[Picture, Prediction, Outputs], None]
+"""Is shown each judged picture with its prediction and what the network gave for it, a batch of one with features."""
 BATCH = 16
 """Pictures a call of the network; larger ones are no faster on a CPU."""
 _HELD_PIXELS = 2**22
@@ -143,8 +143,9 @@ class CellReader:
         outputs = self.run_network(batch, features=visit is not None)
         judged = self._judge(outputs, framings, files)
         if visit and outputs.features is not None:
-            for shown, prediction, features in zip(seen, judged, outputs.features, strict=True):
-                visit(read_picture(shown) if isinstance(shown, (str, os.PathLike)) else shown, prediction, features)
+            for row, (shown, prediction) in enumerate(zip(seen, judged, strict=True)):
+                one = Outputs(*(item[row : row + 1] for item in (outputs.logits, outputs.embedding, outputs.features)))
+                visit(read_picture(shown) if isinstance(shown, (str, os.PathLike)) else shown, prediction, one)
         predictions = iter(judged)
         return [answer if answer is not None else next(predictions) for answer in answers]
 
