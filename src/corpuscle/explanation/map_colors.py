@@ -57,7 +57,9 @@ def colorings(cells: EmbeddedCells) -> list[Coloring]:
     names = tuple(dict.fromkeys(sources))[:255]
     places = {name: place for place, name in enumerate(names)}
     codes = np.asarray([places.get(name, len(names) - 1) for name in sources], np.uint8)
-    found.append(Coloring("source", codes, names, tuple(_SOURCES[place % len(_SOURCES)] for place in range(len(names)))))
+    found.append(
+        Coloring("source", codes, names, tuple(_SOURCES[place % len(_SOURCES)] for place in range(len(names))))
+    )
     return found
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from corpuscle.errors import InputError, MissingExtraError, UnknownNameError, UsageError
 from corpuscle.files import written_whole
 
-__all__ = ["METHODS", "CellMap", "load_map", "make_map", "place_on_map", "save_map"]
+__all__ = ["METHODS", "CellMap", "check_method", "load_map", "make_map", "place_on_map", "save_map"]
 
 Floats = npt.NDArray[np.float32]
 METHODS: Final = ("pca", "tsne", "umap")
@@ -52,6 +52,19 @@ class CellMap:
     components: Floats
 
 
+def check_method(method: str, dimensions: int) -> None:
+    """Refuse a method or a number of dimensions that no map has.
+
+    Raises:
+        UnknownNameError: There is no such method.
+        UsageError: Another number of dimensions.
+    """
+    if method not in METHODS:
+        raise UnknownNameError("projection method", method, METHODS)
+    if dimensions not in (2, 3):
+        raise UsageError(f"A map has 2 or 3 dimensions, not {dimensions}.")
+
+
 def make_map(embeddings: Floats, *, method: str = "tsne", dimensions: int = 2, model: str = "") -> CellMap:
     """Lay embeddings out so that like lies near like.
 
@@ -66,10 +79,7 @@ def make_map(embeddings: Floats, *, method: str = "tsne", dimensions: int = 2, m
         UsageError: Too few cells, or another number of dimensions.
         MissingExtraError: The method's package is not installed.
     """
-    if method not in METHODS:
-        raise UnknownNameError("projection method", method, METHODS)
-    if dimensions not in (2, 3):
-        raise UsageError(f"A map has 2 or 3 dimensions, not {dimensions}.")
+    check_method(method, dimensions)
     if embeddings.ndim != 2 or len(embeddings) < _LEAST:
         raise UsageError(f"A map needs at least {_LEAST} cells, not {len(embeddings)}. Give more pictures.")
     mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)

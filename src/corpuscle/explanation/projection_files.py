@@ -172,8 +172,8 @@ def write_projector(cells: EmbeddedCells, folder: Path) -> Path:
     sprite[: len(tiled)] = tiled
     with written_whole(folder / "sprite.png") as part:
         Image.fromarray(sprite).save(part, format="PNG")
-    lines = ["embeddings {", '  tensor_name: "cells"', '  tensor_path: "vectors.tsv"', '  metadata_path: "metadata.tsv"',
-             "  sprite {", '    image_path: "sprite.png"', f"    single_image_dim: {side}",
+    lines = ["embeddings {", '  tensor_name: "cells"', '  tensor_path: "vectors.tsv"',
+             '  metadata_path: "metadata.tsv"', "  sprite {", '    image_path: "sprite.png"', f"    single_image_dim: {side}",
              f"    single_image_dim: {side}", "  }", "}"]  # fmt: skip
     with written_whole(folder / "projector_config.pbtxt") as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -72,7 +72,7 @@ def _seen(coordinates: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """Return Nx2 places, three dimensions projected onto their two widest directions."""
     points = coordinates.astype(np.float64) - coordinates.mean(axis=0)
     if points.shape[1] == 2:
-        return points
+        return np.asarray(points)
     _, vectors = np.linalg.eigh(points.T @ points)
     return np.asarray(points @ vectors[:, ::-1][:, :2])
 
