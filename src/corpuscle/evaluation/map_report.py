@@ -201,7 +201,9 @@ def report_map(cells: EmbeddedCells, coordinates: Floats) -> MapReport:
     if len(known) > 2:
         names = (*classes, *sorted({keys[place] for place in known} - set(classes)))
         labels = np.asarray([names.index(keys[place]) for place in known], np.int64)
-        near, _ = nearest_neighbors(cells.embeddings[known], min(_NEIGHBORS, len(known) - 1))
+        # In a small set so many neighbors would reach into other classes.
+        fair = len(known) // (3 * len(set(labels.tolist())))
+        near, _ = nearest_neighbors(cells.embeddings[known], min(max(3, min(_NEIGHBORS, fair)), len(known) - 1))
         right = int((labels[near[:, 0]] == labels).sum())
         accuracy, interval = right / len(known), wilson_interval(right, len(known))
         confusable = _confusable(labels, near, names)

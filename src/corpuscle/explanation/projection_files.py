@@ -172,9 +172,13 @@ def write_projector(cells: EmbeddedCells, folder: Path) -> Path:
     sprite[: len(tiled)] = tiled
     with written_whole(folder / "sprite.png") as part:
         Image.fromarray(sprite).save(part, format="PNG")
-    lines = ["embeddings {", '  tensor_name: "cells"', '  tensor_path: "vectors.tsv"',
-             '  metadata_path: "metadata.tsv"', "  sprite {", '    image_path: "sprite.png"', f"    single_image_dim: {side}",
-             f"    single_image_dim: {side}", "  }", "}"]  # fmt: skip
+    lines = [
+        "embeddings {",
+        '  tensor_name: "cells"',
+        '  tensor_path: "vectors.tsv"',
+        '  metadata_path: "metadata.tsv"',
+    ]
+    lines += ["  sprite {", '    image_path: "sprite.png"', *[f"    single_image_dim: {side}"] * 2, "  }", "}"]
     with written_whole(folder / "projector_config.pbtxt") as part:
         part.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
