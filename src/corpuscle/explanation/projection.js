@@ -57,7 +57,7 @@ function draw() {
   waiting = false;
   project();
   pen.clearRect(0, 0, width, height);
-  const radius = Math.max(1.6, Math.min(5, 60 / Math.sqrt(n))) * Math.min(2, Math.max(1, Math.sqrt(zoom)));
+  const radius = Math.max(2, Math.min(5, 110 / Math.sqrt(n))) * Math.min(2, Math.max(1, Math.sqrt(zoom)));
   const stamps = palette.map(color => stamp(color, radius)), size = 2 * radius + 2;
   const searching = byId("find").value !== "";
   let order = null;
