@@ -21,6 +21,10 @@ _REACH = 2.2
 """Farthest pixel of a cell from its center, in units of the spread of its stain."""
 _SHARE = 0.35
 """Density of a stained pixel relative to the strongest ones."""
+_GRANULES = 0.25
+"""Optical density in green from which cytoplasm counts, as that of eosinophils does; that of neutrophils is paler."""
+_NEAR = 1.6
+"""Farthest such cytoplasm, in units of the spread of the stain: erythrocytes beyond absorb green as well."""
 _GROWN = 0.07
 """How far cytoplasm may reach beyond the nucleus, in units of the spread of its stain."""
 
@@ -48,9 +52,9 @@ def boxed_cell(cell: LabeledCell) -> tuple[Image8, Mask]:
 def cell_mask(image: Image8) -> Mask | None:
     """Segment the stained cell nearest the center.
 
-    The pixels that absorb red light at least a third as much as the strongest, joined to one another and within reach
-    of the center of the stain, and a narrow seam around them. A pale cytoplasm is left out, so that evidence counts as
-    inside the cell only where the cell surely is.
+    The pixels that absorb red light at least a third as much as the strongest, or green light as granules do, joined to
+    one another and within reach of the center of the stain, and a narrow seam around them. A pale cytoplasm is left
+    out, so that evidence counts as inside the cell only where the cell surely is.
 
     Args:
         image: HxWx3 uint8 RGB.
@@ -73,7 +77,8 @@ def cell_mask(image: Image8) -> Mask | None:
     if not near.any():
         return None
     limit = max(spec.minimum_density, _SHARE * float(np.quantile(density[near], 0.9)))
-    allowed = (density > limit) & (away < _REACH * spread)
+    granules = np.log((background[1] + 1) / (small[..., 1].astype(np.float32) + 1)) > _GRANULES
+    allowed = ((density > limit) & (away < _REACH * spread)) | (granules & (away < _NEAR * spread))
     if not allowed.any():
         return None
     start = np.zeros_like(allowed)

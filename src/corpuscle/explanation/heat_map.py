@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ def heat_colors(cam: npt.NDArray[np.float32]) -> Image8:
     return np.asarray(np.take(_table(), levels, axis=0), np.uint8)
 
 
+@lru_cache(maxsize=1)
 def _table() -> Image8:
     """Return 256x3 colors."""
     steps = np.linspace(0, len(_HEAT) - 1, 256)
@@ -61,9 +63,9 @@ def overlay(picture: Image8, cam: npt.NDArray[np.float32]) -> Image8:
     if picture.shape[:2] != cam.shape:
         raise UsageError(f"The picture is {picture.shape[:2]} and the map {cam.shape}. Give maps of the picture.")
     # Weak evidence is nearly clear: what the eye sees first is where the strong evidence lies.
-    weight = (_OPAQUE * np.clip(cam, 0, 1) ** 0.8)[..., None]
-    mixed = picture * (1 - weight) + heat_colors(cam) * weight
-    return np.asarray(np.rint(mixed), np.uint8)
+    weight = (np.float32(_OPAQUE) * np.clip(cam, 0, 1).astype(np.float32) ** np.float32(0.8))[..., None]
+    mixed = picture + (heat_colors(cam).astype(np.float32) - picture) * weight
+    return (mixed + np.float32(0.5)).astype(np.uint8)
 
 
 def draw_explanation(explanation: Explanation) -> Image8:

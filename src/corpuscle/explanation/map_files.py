@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from corpuscle.explanation.cam import place_map, relative_evidence
+from corpuscle.errors import UsageError
+from corpuscle.explanation.cam import CamMaker, place_map
 from corpuscle.explanation.drawing import save_png
 from corpuscle.explanation.explaining import Explanation
 from corpuscle.explanation.heat_map import draw_explanation, overlay
 from corpuscle.files import make_folder, written_whole
 from corpuscle.models.bundle import Bundle
-from corpuscle.models.head import read_head
+from corpuscle.prediction.engine import Outputs
 from corpuscle.preprocessing.framing import Picture, shape_of
 from corpuscle.records import Framing, Prediction
 
@@ -59,18 +60,20 @@ class CamWriter:
             UsageError: The bundle's network has no exact class activation map.
             OutputError: The folder cannot be made.
         """
-        self._head, self._classes = read_head(bundle), bundle.classes
+        self._maker, self._classes = CamMaker(bundle), bundle.classes
         self.folder = make_folder(Path(folder))
         self._names = OutputNames(files)
 
-    def __call__(self, picture: Picture, prediction: Prediction, features: npt.NDArray[np.float32]) -> None:
+    def __call__(self, picture: Picture, prediction: Prediction, outputs: Outputs) -> None:
         """Write one map over its picture.
 
         Raises:
             OutputError: It cannot be written.
         """
         target = np.asarray([self._classes.index(prediction.class_name)])
-        evidence = relative_evidence(features[None], self._head, target)[0]
+        if outputs.features is None:
+            raise UsageError("The graph gave no features, so there is no map. Export the bundle again.")
+        evidence = self._maker.from_features(outputs.features, target)[0]
         shown, framing = _small(picture, prediction.framing)
         drawn = overlay(shown, place_map(evidence, framing, shown.shape[:2]))
         path = self.folder / f"{self._names(prediction.file)}.cam.png"

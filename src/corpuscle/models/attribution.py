@@ -16,6 +16,7 @@ from captum.attr import IntegratedGradients, LayerGradCam, Occlusion
 from torch import nn
 
 from corpuscle.errors import UnknownNameError, UsageError
+from corpuscle.models.alignment import align, measure_shift
 from corpuscle.models.classifier import Classifier
 from corpuscle.models.zoo import CellNetwork
 from corpuscle.preprocessing.transforms import WHITE, PreprocessingSpec
@@ -27,6 +28,7 @@ _STEPS = 32
 _GRID = 20
 """Least number of cells across the map of a method that works on pixels."""
 _PER_CALL = 16
+_ON_FEATURES = ("cam", "gradcam", "gradcam++")
 
 
 class _Relative(nn.Module):
@@ -67,6 +69,7 @@ class NetworkMaker:
         self._relative = _Relative(network).eval()
         white = (torch.tensor([WHITE / 255.0] * 3) - torch.tensor(spec.mean)) / torch.tensor(spec.std)
         self._empty = white.float().reshape(1, 3, 1, 1)
+        self._shift = measure_shift(self._features, spec) if method in _ON_FEATURES else (0.0, 0.0)
 
     def maps(self, batch: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the evidence for one class a picture.
@@ -81,7 +84,11 @@ class NetworkMaker:
         pictures, places = torch.from_numpy(batch), torch.from_numpy(targets)
         with torch.enable_grad():
             found = METHODS[self.method](self._relative, pictures, places, self._empty)
-        return np.asarray(found.detach().numpy(), np.float32)
+        return align(np.asarray(found.detach().numpy(), np.float32), self._shift)
+
+    def _features(self, batch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(self._relative.network(torch.from_numpy(batch)).features.numpy(), np.float32)
 
 
 def _cam(relative: _Relative, batch: torch.Tensor, targets: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:  # noqa: ARG001

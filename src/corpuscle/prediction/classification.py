@@ -27,8 +27,8 @@ __all__ = ["CellReader", "Visitor", "classify", "default_workers"]
 
 Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
-Visitor = Callable[[Picture, Prediction, npt.NDArray[np.float32]], None]
-"""Is shown each judged picture with its prediction and the network's last features (Dxhxw), by several threads."""
+Visitor = Callable[[Picture, Prediction, Outputs], None]
+"""Is shown each judged picture with its prediction and what the network gave for it, a batch of one with features."""
 _CELL_METHODS = ("cell", "field")
 BATCH = 16
 """Pictures a call of the network; larger ones are no faster on a CPU."""
@@ -72,9 +72,11 @@ class CellReader:
             framings: What each shows of its picture.
             files: Names to report.
         """
-        return self._judge(self.run_network(to_batch(crops, self.bundle.preprocessing)), framings, files)
+        return self._judge(self.run_network(to_batch(crops, self.bundle.preprocessing)), crops, framings, files)
 
-    def _judge(self, outputs: Outputs, framings: Sequence[Framing], files: Sequence[str]) -> list[Prediction]:
+    def _judge(
+        self, outputs: Outputs, crops: Image8, framings: Sequence[Framing], files: Sequence[str]
+    ) -> list[Prediction]:
         probabilities = softmax(outputs.logits, self.bundle.temperature)
         distances = self._reference.distance(outputs.embedding)
         return [
@@ -136,12 +138,13 @@ class CellReader:
                 seen.append(image if math.prod(shape_of(image)) <= _HELD_PIXELS else source)
         if not crops:
             return [answer for answer in answers if answer is not None]
-        batch = to_batch(np.stack(crops), self.bundle.preprocessing)
-        outputs = self.run_network(batch, features=visit is not None)
-        judged = self._judge(outputs, framings, files)
+        stacked = np.stack(crops)
+        outputs = self.run_network(to_batch(stacked, self.bundle.preprocessing), features=visit is not None)
+        judged = self._judge(outputs, stacked, framings, files)
         if visit and outputs.features is not None:
-            for shown, prediction, features in zip(seen, judged, outputs.features, strict=True):
-                visit(read_picture(shown) if isinstance(shown, (str, os.PathLike)) else shown, prediction, features)
+            for row, (shown, prediction) in enumerate(zip(seen, judged, strict=True)):
+                one = Outputs(*(item[row : row + 1] for item in (outputs.logits, outputs.embedding, outputs.features)))
+                visit(read_picture(shown) if isinstance(shown, (str, os.PathLike)) else shown, prediction, one)
         predictions = iter(judged)
         return [answer if answer is not None else next(predictions) for answer in answers]
 
