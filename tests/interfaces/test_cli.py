@@ -398,7 +398,7 @@ def test_evaluate_writes_a_folder(cli, toy_bundle, toy_folder, tmp_path):
     assert f"Written to {output}." in done.err
     assert {path.name for path in output.iterdir()} == {
         "report.txt", "evaluation.json", "confusion.csv", "confusion.png", "mistakes.csv", "predictions.csv",
-        "samples.png",
+        "reliability.png", "samples.png",
     }  # fmt: skip
 
 
