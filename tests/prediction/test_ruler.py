@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
-from corpuscle.prediction.ruler import ERYTHROCYTE_UM, measure_field, usual_size
+from corpuscle.prediction.ruler import ERYTHROCYTE_UM, _stained, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource
 
 
@@ -82,3 +82,15 @@ def test_a_field_that_can_tell_keeps_its_own_ruler(disc_detector, disc_field):
 )
 def test_the_fields_of_a_smear_must_agree(sizes, expected):
     assert usual_size(sizes) == pytest.approx(expected)
+
+
+def test_pale_erythrocytes_beside_dark_nuclei_are_stained_too():
+    green = np.full((200, 200), 225, np.float32)
+    green[20:60, 20:60] = 195
+    green[100:140, 100:160] = 195
+    green[110:130, 20:50] = 60
+    assert np.count_nonzero(_stained(green)) == 40 * 40 + 40 * 60 + 20 * 30
+    # Without anything pale, grain of the empty slide is no cell.
+    green[green == 195] = 225
+    green += np.random.default_rng(0).normal(0, 1, green.shape).astype(np.float32)
+    assert np.count_nonzero(_stained(green)) == 20 * 30

@@ -53,6 +53,7 @@ _GUESS_PX = 1600
 _LEAST_CONTRAST = 8.0
 _WINDOW_PX = 4096
 _LOOKS = 2
+_DARK_SHARE = 0.25
 _CHORD = math.sqrt(3) / 2
 """Median length of a random row through a disc, in diameters."""
 
@@ -231,7 +232,7 @@ def _agreement(found: Detections, image: Image8) -> float:
     """Return the area that is stained and in a box, by the area that is stained or in a box."""
     factor = max(1, round(max(image.shape[:2]) / _WORK_PX))
     green = np.asarray(Image.fromarray(image).getchannel("G").reduce(factor), np.float32)
-    stained = green < _otsu(green)
+    stained = _stained(green)
     covered = np.zeros_like(stained)
     for x_min, y_min, x_max, y_max in np.round(found.boxes[found.scores >= _TRUSTED_SCORE] / factor).astype(int):
         covered[max(0, y_min) : max(0, y_max), max(0, x_min) : max(0, x_max)] = True
@@ -261,7 +262,7 @@ def _first_guess(window: ArraySource, target: float) -> float:
     longest = max(window.width_px, window.height_px)
     factor = max(1, round(longest / _WORK_PX))
     green = np.asarray(Image.fromarray(window.image).getchannel("G").reduce(factor), np.float32)
-    stained = green < _otsu(green)
+    stained = _stained(green)
     if not stained.any() or stained.all() or green[~stained].mean() - green[stained].mean() < _LEAST_CONTRAST:
         return min(1.0, 2 * _WORK_PX / longest)
     lengths = np.concatenate([_runs(stained), _runs(stained.T)])
@@ -283,6 +284,18 @@ def _runs(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     begin, end = np.nonzero(change == 1), np.nonzero(change == -1)
     inside = (begin[1] > 0) & (end[1] < mask.shape[1])
     return np.asarray((end[1] - begin[1])[inside], np.int64)
+
+
+def _stained(green: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return what is stained; where pale erythrocytes lie beside a dark nucleus, a second threshold finds them too."""
+    stained = green < _otsu(green)
+    rest = green[~stained]
+    if np.count_nonzero(stained) < _DARK_SHARE * green.size and len(rest):
+        pale = _otsu(rest)
+        below, above = rest[rest < pale], rest[rest >= pale]
+        if len(below) and len(above) and above.mean() - below.mean() >= _LEAST_CONTRAST:
+            return green < pale
+    return stained
 
 
 def _otsu(values: npt.NDArray[np.float32]) -> float:
