@@ -21,6 +21,7 @@ from corpuscle.data.examples import CLASSES, draw_cell
 from corpuscle.data.labeled import LabeledCell
 from corpuscle.models.bundle import Bundle
 from corpuscle.prediction.classification import CellReader
+from corpuscle.records import Detections
 
 # A busy machine is no fault of the code under test.
 settings.register_profile("corpuscle", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -228,3 +229,95 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+DISC_COLORS = {"erythrocyte": (222, 150, 150), "leukocyte": (90, 40, 140), "platelet": (150, 70, 210)}
+"""What `disc_field` paints with, and what `DiscDetector` finds."""
+
+_DISC_BACKGROUND = (245, 235, 225)
+
+
+@dataclass(frozen=True)
+class DiscDetector:
+    """A detector for painted discs: a patch of a color is a cell, if it is about as large as it should be.
+
+    Like a net it works on the resized picture, and finds neither what is far too small there nor what is too large.
+    """
+
+    erythrocyte_px: float = 40.0
+    max_side_px: int = 512
+    name: str = "discs"
+
+    def detect(self, image: np.ndarray, *, scale: float = 1.0) -> Detections:
+        from scipy import ndimage
+
+        height, width = image.shape[:2]
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
+        boxes, kinds = [], []
+        for kind, color in enumerate(DISC_COLORS.values()):
+            marks, _ = ndimage.label((small == color).all(axis=2))
+            for rows, columns in ndimage.find_objects(marks):
+                longest = max(rows.stop - rows.start, columns.stop - columns.start)
+                if 0.1 * self.erythrocyte_px <= longest <= 3.5 * self.erythrocyte_px:
+                    boxes.append([columns.start, rows.start, columns.stop, rows.stop])
+                    kinds.append(kind)
+        factor = [width / size[0], height / size[1]] * 2
+        places = np.array(boxes, np.float32).reshape(-1, 4) * np.array(factor, np.float32)
+        return Detections(places, np.full(len(boxes), 0.9, np.float32), np.array(kinds, np.int64))
+
+
+DiscTruth = list[tuple[str, tuple[float, float], float]]
+
+
+@pytest.fixture(scope="session")
+def disc_detector() -> DiscDetector:
+    """A detector that finds what `disc_field` paints."""
+    return DiscDetector()
+
+
+@pytest.fixture(scope="session")
+def disc_field() -> Callable[..., tuple[np.ndarray, DiscTruth]]:
+    """Paint discs on a lattice with jitter, so that none touch.
+
+    `disc_field(640, 480, erythrocyte_px=40)` gives the picture, and kind, middle (x, y) and diameter of each disc.
+    """
+
+    def paint(width: int, height: int, *, erythrocyte_px: float = 40.0, seed: int = 0) -> tuple[np.ndarray, DiscTruth]:
+        rng = np.random.default_rng(seed)
+        image = np.empty((height, width, 3), np.uint8)
+        image[:] = _DISC_BACKGROUND
+        step = 2.1 * erythrocyte_px
+        truth: DiscTruth = []
+        for row in range(int(height / step)):
+            for column in range(int(width / step)):
+                kind = rng.choice(["erythrocyte", "erythrocyte", "erythrocyte", "leukocyte", "platelet"])
+                wide = {"erythrocyte": rng.normal(1, 0.04), "leukocyte": 1.6, "platelet": 0.35}[kind] * erythrocyte_px
+                x, y = (np.array([column, row]) + 0.5) * step + rng.uniform(-0.2, 0.2, 2) * erythrocyte_px
+                reach = int(wide / 2) + 2
+                top, left = max(0, int(y) - reach), max(0, int(x) - reach)
+                part = image[top : int(y) + reach + 1, left : int(x) + reach + 1]
+                rows, columns = np.mgrid[: part.shape[0], : part.shape[1]]
+                part[np.hypot(rows + top + 0.5 - y, columns + left + 0.5 - x) < wide / 2] = DISC_COLORS[kind]
+                truth.append((str(kind), (float(x), float(y)), float(wide)))
+        return image, truth
+
+    return paint
+
+
+@pytest.fixture
+def counting(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    disc_detector: DiscDetector,
+    disc_field: Callable[..., tuple[np.ndarray, DiscTruth]],
+) -> Path:
+    """A folder with two fields of painted discs, where every detector that is opened by name finds discs."""
+    from corpuscle.prediction import fields
+
+    monkeypatch.setattr(fields, "open_detector", lambda name=None: disc_detector)
+    folder = tmp_path / "smear"
+    folder.mkdir()
+    for number in (1, 2):
+        Image.fromarray(disc_field(640, 480, seed=number)[0]).save(folder / f"field_{number}.png")
+    return folder

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from corpuscle.explanation.explaining import explain
     from corpuscle.models.bundle import Bundle, load_bundle
     from corpuscle.prediction.classification import CellReader, classify
-    from corpuscle.records import Failure, Framing, Prediction
+    from corpuscle.prediction.fields import FieldReader, count
+    from corpuscle.records import Failure, FieldCell, FieldReading, Framing, Prediction
     from corpuscle.training.recipe import read_recipe
     from corpuscle.training.train import train
 
@@ -29,11 +30,15 @@ _HOMES = {
     "CellReader": "prediction.classification",
     "CorpuscleError": "errors",
     "Failure": "records",
+    "FieldCell": "records",
+    "FieldReader": "prediction.fields",
+    "FieldReading": "records",
     "Framing": "records",
     "Prediction": "records",
     "audit": "data.audit",
     "classify": "prediction.classification",
     "compare": "evaluation.comparison",
+    "count": "prediction.fields",
     "evaluate": "evaluation.model",
     "explain": "explanation.explaining",
     "fetch": "data.fetch",
@@ -48,11 +53,15 @@ __all__ = [
     "CellReader",
     "CorpuscleError",
     "Failure",
+    "FieldCell",
+    "FieldReader",
+    "FieldReading",
     "Framing",
     "Prediction",
     "audit",
     "classify",
     "compare",
+    "count",
     "evaluate",
     "explain",
     "fetch",

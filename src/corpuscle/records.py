@@ -10,7 +10,18 @@ import numpy.typing as npt
 
 from corpuscle.errors import UsageError
 
-__all__ = ["CELL_KINDS", "CellKind", "Detections", "Failure", "Framing", "FramingMethod", "Prediction"]
+__all__ = [
+    "CELL_KINDS",
+    "CellKind",
+    "Detections",
+    "Failure",
+    "FieldCell",
+    "FieldReading",
+    "Framing",
+    "FramingMethod",
+    "Prediction",
+    "Ruler",
+]
 
 FramingMethod = Literal["cell", "center", "whole"]
 CellKind = Literal["erythrocyte", "leukocyte", "platelet"]
@@ -120,3 +131,106 @@ class Detections:
     def none() -> Detections:
         """Return the answer of a detector that found nothing."""
         return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class Ruler:
+    """How large a pixel of a field is, and how that was found.
+
+    Attributes:
+        um_per_px: Micrometers a pixel is wide; 0 where it is not known.
+        scale: Resize factor at which the field was detected.
+        method: `erythrocytes` (their median diameter is the ruler), `smear` (too few: that of the other fields),
+            `given` (by the user or the file) or `guess` (the scale at which most was found).
+        n_erythrocytes: How many erythrocytes were measured.
+        note: What a person should know, empty if nothing.
+    """
+
+    um_per_px: float
+    scale: float
+    method: Literal["erythrocytes", "smear", "given", "guess"]
+    n_erythrocytes: int
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a scale at which nothing is left of the picture."""
+        if not (self.scale > 0 and self.um_per_px >= 0):
+            raise UsageError(f"A ruler of {self.um_per_px} micrometers a pixel, scale {self.scale}, measures nothing.")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCell:
+    """One cell of a field.
+
+    Attributes:
+        number: Its number in the field, from 1 in reading order; the same in every table and picture.
+        kind: What the detector said.
+        box: x_min, y_min, x_max, y_max in pixels of the field, half-open, inside the field.
+        score: The detector's score, in [0, 1].
+        class_name: A key of the taxonomy; the kind itself where a kind has no classes or no classifier was asked,
+            and empty for a leukocyte that was not classified.
+        confidence: Probability of the class, in [0, 1]; None where no classifier was asked.
+        refused: Whether the classifier declined to name the cell.
+        reason: Why, empty if it did not.
+        on_border: Whether the edge of the field cuts the cell; it is then left out of the differential.
+        touching: Whether another cell of its kind lies against it.
+        clump: Number of the clump that it is part of, from 1; 0 for none.
+        prediction_set: Classes that cannot be ruled out; empty where no classifier was asked.
+    """
+
+    number: int
+    kind: CellKind
+    box: tuple[float, float, float, float]
+    score: float
+    class_name: str = ""
+    confidence: float | None = None
+    refused: bool = False
+    reason: str = ""
+    on_border: bool = False
+    touching: bool = False
+    clump: int = 0
+    prediction_set: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a cell without number or area."""
+        x_min, y_min, x_max, y_max = self.box
+        if self.number < 1 or not (x_min < x_max and y_min < y_max):
+            raise UsageError(f"Cell {self.number} with the box {self.box} needs a number from 1 and an area.")
+        if self.refused and not self.reason:
+            raise UsageError(f"Cell {self.number} is refused, so a reason must be given.")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldReading:
+    """What was found in one field.
+
+    Attributes:
+        file: The picture as the user named it; empty for an array.
+        width_px: Width of the field.
+        height_px: Height of the field.
+        cells: The cells, in the order of their numbers 1..n.
+        ruler: How large a pixel is.
+        notes: What a person should know of this field.
+        sha256: Hash of the file's bytes; empty for an array or a slide.
+        origin_px: Where the top left of the field lies in the slide it is a part of, in the slide's full pixels.
+        downsample: How many full pixels of the slide one pixel of the field is wide.
+    """
+
+    file: str
+    width_px: int
+    height_px: int
+    cells: tuple[FieldCell, ...]
+    ruler: Ruler
+    notes: tuple[str, ...] = ()
+    sha256: str = ""
+    origin_px: tuple[float, float] = (0.0, 0.0)
+    downsample: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that do not run from 1 to n."""
+        if [cell.number for cell in self.cells] != list(range(1, len(self.cells) + 1)):
+            raise UsageError(f"The cells of {self.file or 'a field'} must be numbered 1 to {len(self.cells)} in order.")
+
+    def count(self, kind: CellKind) -> int:
+        """Return how many cells are of a kind."""
+        return sum(cell.kind == kind for cell in self.cells)

@@ -172,7 +172,7 @@ class TestPbc:
         (pbc / "pbc" / "splits.csv").unlink()
         with pytest.raises(DatasetNotFoundError, match=r"of the 15382 pictures of PBC are missing"):
             labeled_cells("pbc", root=pbc)
-        rows = labeled._packaged_split_table()
+        rows = labeled.packaged_pbc_splits()
         counts = {split: sum(row.split == split for row in rows) for split in ("train", "val", "test")}
         assert counts == {"train": 11966, "val": 1707, "test": 1709}
 

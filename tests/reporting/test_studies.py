@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
-from corpuscle.reporting.studies import StudyHooks, collect_study, follow_study, write_study
+from corpuscle.reporting.studies import StudyHooks, _recipe, collect_study, follow_study, write_study
 from corpuscle.reporting.study_page import row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, read_study
 
@@ -187,3 +187,13 @@ def test_the_pages_of_the_project_are_what_their_stores_hold():
         store = ROOT / "docs" / "studies" / f"{path.stem}.json"
         entries = json.loads(store.read_text())
         assert study_page(read_study(path), entries) == store.with_suffix(".md").read_text(), "run corpuscle study"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"), [("timm", "mine.safetensors"), ("corpuscle_s", "corpuscle_s"), ("", "")]
+)
+def test_weights_at_hand_replace_only_those_that_timm_would_fetch(tmp_path, named, expected):
+    path = written(tmp_path, TEXT)
+    part = Part("one", (f"model.pretrained={named}",))
+    row = next(row for row in read_study(path).rows if row.label == "the toy")
+    assert _recipe(row, part, 0, "mine.safetensors").model.pretrained == expected

@@ -43,3 +43,18 @@ def same_tensors() -> Callable[[Path, Path], None]:
         assert [key for key in first if not torch.equal(first[key], second[key])] == []
 
     return check
+
+
+@pytest.fixture(scope="session")
+def few_fields():
+    """Eight drawn fields with their boxes."""
+    from pathlib import Path
+
+    from corpuscle.data.drawn_fields import draw_field
+    from corpuscle.data.fields import LabeledField
+
+    found = []
+    for seed in range(8):
+        pixels, boxes, kinds = draw_field(seed, erythrocytes=8, platelets=1)
+        found.append(LabeledField(f"{seed}", Path(f"{seed}"), "drawn-fields", "", "", boxes, kinds, pixels=pixels))
+    return found

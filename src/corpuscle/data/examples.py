@@ -16,7 +16,7 @@ from corpuscle.data.cell_styles import STYLES
 from corpuscle.data.drawn_cells import CANVAS_PX, Floats, paint_cell, paint_erythrocyte, paint_plasma, smooth_noise
 from corpuscle.errors import OutputError, UnknownNameError, UsageError
 
-__all__ = ["CLASSES", "draw_background", "draw_cell", "draw_cell_with_mask", "write_examples"]
+__all__ = ["CLASSES", "develop", "draw_background", "draw_cell", "draw_cell_with_mask", "write_examples"]
 
 CLASSES: tuple[str, ...] = tuple(sorted(STYLES))
 
@@ -70,7 +70,7 @@ def draw_cell_with_mask(
     mask = Image.fromarray(np.round(opacity * 255).astype(np.uint8))
     if size_px != CANVAS_PX:
         mask = mask.resize((size_px, size_px), Image.Resampling.BILINEAR)
-    return _develop(canvas, rng, size_px), np.asarray(mask) >= 128
+    return develop(canvas, rng, size_px), np.asarray(mask) >= 128
 
 
 def draw_background(seed: int, *, size_px: int = CANVAS_PX) -> NDArray[np.uint8]:
@@ -89,7 +89,7 @@ def draw_background(seed: int, *, size_px: int = CANVAS_PX) -> NDArray[np.uint8]
     rng = _generator(_NO_CELL, seed, size_px)
     canvas = paint_plasma(rng)
     _scatter_erythrocytes(canvas, rng, free_px=0.0)
-    return _develop(canvas, rng, size_px)
+    return develop(canvas, rng, size_px)
 
 
 def write_examples(folder: Path, *, per_class: int = 1, seed: int = 0) -> list[Path]:
@@ -154,7 +154,7 @@ def _scatter_erythrocytes(canvas: Floats, rng: np.random.Generator, *, free_px: 
             break
 
 
-def _develop(canvas: Floats, rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
+def develop(canvas: Floats, rng: np.random.Generator, size_px: int) -> NDArray[np.uint8]:
     """Turn the canvas into a picture the way a microscope camera does: green is sharp, red less so, blue is soft."""
     stained = np.clip(228 - canvas[..., 1], 0, None)
     mottled = canvas + (0.8 + 0.02 * stained)[..., None] * rng.standard_normal(canvas.shape)

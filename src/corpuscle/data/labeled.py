@@ -30,7 +30,7 @@ from corpuscle.data.splits import (
 )
 from corpuscle.errors import DataError, DatasetNotFoundError, NoInputError, UnknownNameError, UnreadableImageError
 
-__all__ = ["LABELED_SETS", "LabeledCell", "labeled_cells"]
+__all__ = ["LABELED_SETS", "LabeledCell", "labeled_cells", "packaged_pbc_splits"]
 
 _FOLDS = 5
 _KAGGLE_FOLDS = tuple(f"kaggle-wbc-fold-{number}" for number in range(1, _FOLDS + 1))
@@ -131,7 +131,7 @@ def labeled_cells(dataset: str | Path, *, split: str = "", root: str | Path | No
     return chosen
 
 
-def _packaged_split_table() -> list[SplitRow]:
+def packaged_pbc_splits() -> list[SplitRow]:
     """Read the project's own split of PBC, which ships compressed."""
     packed = resources.files("corpuscle.data").joinpath("pbc_splits.csv.gz")
     with tempfile.TemporaryDirectory() as folder:
@@ -143,7 +143,7 @@ def _packaged_split_table() -> list[SplitRow]:
 
 def _pbc(folder: Path, *, study: bool) -> list[LabeledCell]:
     table = folder / "splits.csv"
-    rows = read_split_table(table) if table.exists() else _packaged_split_table()
+    rows = read_split_table(table) if table.exists() else packaged_pbc_splits()
     splits = [str(row.split) for row in rows]
     if study:
         splits = random_split([row.file for row in rows], **VGG19_STUDY)

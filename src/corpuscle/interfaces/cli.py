@@ -13,7 +13,7 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, explaining, models, projecting, reading, runs, studies
+from corpuscle.interfaces.commands import data, explaining, fields, models, projecting, reading, runs, studies
 
 __all__ = ["app", "main"]
 
@@ -47,6 +47,8 @@ app.command("classify")(reading.classify)
 app.command("explain")(explaining.explain)
 app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
+app.command("count")(fields.count)
+app.command("report")(fields.report)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
 app.command("compare")(runs.compare)

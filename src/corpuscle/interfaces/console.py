@@ -10,10 +10,11 @@ from typing import Any
 
 import typer
 
-__all__ = ["DEFAULT_MODEL", "note", "print_json", "progress_bar"]
+__all__ = ["DEFAULT_DETECTOR", "DEFAULT_MODEL", "note", "print_json", "progress_bar"]
 
+DEFAULT_DETECTOR = "corpuscle_field"
 DEFAULT_MODEL = "corpuscle_s"
-"""The library's default, said again here because importing it would make `--help` slow; a test compares them."""
+"""The library's defaults, said again here because importing it would make `--help` slow; a test compares them."""
 
 
 def note(text: str) -> None:

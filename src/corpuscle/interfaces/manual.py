@@ -67,6 +67,7 @@ def _parameter(item: click.Parameter) -> str:
 def recipes_page() -> str:
     """Return every key of a recipe with its meaning and default, as Markdown."""
     from corpuscle.preprocessing.augmentation import PRESETS, AugmentationSpec
+    from corpuscle.training.detection_recipe import DetectionRecipe
     from corpuscle.training.recipe import Recipe
 
     lines = ["# Recipes", "", _MADE, "", "A recipe is a TOML file; `corpuscle train RECIPE.toml` follows it, and",
@@ -75,6 +76,8 @@ def recipes_page() -> str:
     lines += ["## Ranges of an augmentation preset, for `augmentation.overrides`", ""]
     lines += [f"- `{name}`: {about}" for name, about in _meanings(AugmentationSpec).items()]
     lines += ["", f"Presets: {', '.join(f'`{name}`' for name in PRESETS)}.", ""]
+    lines += ["# Recipes of detectors", "", 'A recipe with `task = "detection"` trains a detector of whole fields.', ""]
+    lines += _tables(DetectionRecipe(), "")
     return "\n".join(lines)
 
 

@@ -7,14 +7,11 @@ model card). Every file's SHA-256 stands in `bundle.json` and is checked at load
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from corpuscle import taxonomy
-from corpuscle.errors import (
-    BundleError,
-    BundleNotFoundError,
-    BundleTamperedError,
-    CorpuscleError,
-)
-from corpuscle.files import written_whole
+from corpuscle.errors import BundleError, CorpuscleError
+from corpuscle.models.bundle_files import FORMAT, MANIFEST, check_files, read_manifest, shipped_bundles, write_hashed
 from corpuscle.preprocessing.transforms import PreprocessingSpec
 
 __all__ = ["DEFAULT_MODEL", "Bundle", "Reference", "RefusalRule", "load_bundle", "shipped_bundles", "write_manifest"]
@@ -38,8 +30,6 @@ __all__ = ["DEFAULT_MODEL", "Bundle", "Reference", "RefusalRule", "load_bundle",
 DEFAULT_MODEL = "corpuscle_s"
 """Name of the bundle that is used where nobody names one."""
 
-_FORMAT = 1
-_MANIFEST = "bundle.json"
 _REQUIRED = ("model.onnx", "weights.safetensors", "reference.safetensors", "README.md")
 
 
@@ -177,20 +167,12 @@ class Bundle:
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as plain values."""
         values = {
-            "format": _FORMAT,
+            "format": FORMAT,
             **{key: getattr(self, key) for key in self.__dataclass_fields__ if key != "folder"},
         }
         values["preprocessing"] = self.preprocessing.to_dict()
         values["refusal"] = asdict(self.refusal)
         return values
-
-
-def shipped_bundles() -> dict[str, Path]:
-    """Return the folders of the bundles that ship with the package, by name."""
-    root = Path(str(resources.files("corpuscle"))) / "bundles"
-    if not root.is_dir():
-        return {}
-    return {path.name: path for path in sorted(root.iterdir()) if (path / _MANIFEST).is_file()}
 
 
 def load_bundle(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Bundle:
@@ -204,31 +186,17 @@ def load_bundle(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Bundle:
         BundleTamperedError: A file does not have the stated hash.
         BundleError: The manifest cannot be understood.
     """
-    shipped = shipped_bundles()
-    folder = shipped.get(str(model), Path(model))
-    manifest = folder / _MANIFEST
-    try:
-        found = manifest.is_file()
-    except OSError:  # no name that a file could have
-        found = False
-    if not found:
-        names = ", ".join(shipped) or "none"
-        raise BundleNotFoundError(
-            f"There is no model {str(model)!r}: neither a shipped one ({names}) nor a folder with a {_MANIFEST}."
-        )
-    try:
-        values = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(f"{manifest} cannot be read ({error}). Get the bundle again.") from error
-    bundle = _parse(values, folder, manifest)
-    _check_files(bundle)
+    folder, values = read_manifest(model)
+    if values.get("task") == "detection":
+        raise BundleError(f"The model {folder.name} finds cells in whole fields; name one that names single cells.")
+    bundle = _parse(values, folder)
+    check_files(folder, bundle.files, (*_REQUIRED, bundle.graph))
     return bundle
 
 
-def _parse(values: object, folder: Path, manifest: Path) -> Bundle:
+def _parse(values: Mapping[str, Any], folder: Path) -> Bundle:
     """Turn a manifest into a bundle; every way in which it can be wrong becomes one sentence."""
-    if not isinstance(values, Mapping) or values.get("format") != _FORMAT:
-        raise BundleError(f"{manifest} is not of format {_FORMAT}. Use the version of Corpuscle that made it.")
+    manifest = folder / MANIFEST
     try:
         return Bundle(
             folder=folder,
@@ -256,25 +224,6 @@ def _parse(values: object, folder: Path, manifest: Path) -> Bundle:
         raise BundleError(f"{manifest} is incomplete or wrong at {error}. Get the bundle again.") from error
 
 
-def _check_files(bundle: Bundle) -> None:
-    """Check that every needed file is listed, lies in the folder and has its hash."""
-    for name in {*_REQUIRED, bundle.graph}:
-        if name not in bundle.files:
-            raise BundleError(f"The bundle {bundle.folder} does not list {name}. Get the bundle again.")
-    for name, expected in bundle.files.items():
-        if Path(name).name != name:
-            raise BundleError(f"The bundle {bundle.folder} lists {name!r}, which is no plain file name.")
-        try:
-            found = hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest()
-        except OSError as error:
-            raise BundleError(f"The bundle {bundle.folder} lacks {name}: {error.strerror}. Get it again.") from error
-        if found != expected:
-            raise BundleTamperedError(
-                f"{bundle.folder / name} was changed after the bundle was made: its hash is not the stated one. "
-                "Do not use it; get the bundle again."
-            )
-
-
 def write_manifest(bundle: Bundle) -> Bundle:
     """Hash the files of a bundle's folder and write its manifest, atomically.
 
@@ -285,13 +234,5 @@ def write_manifest(bundle: Bundle) -> Bundle:
         OutputError: The folder cannot be written.
     """
     names = {*_REQUIRED, bundle.graph} | {path.name for path in bundle.folder.glob("model*.onnx")}
-    values = bundle.to_dict()
-    try:
-        values["files"] = {
-            name: hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest() for name in sorted(names)
-        }
-    except OSError as error:
-        raise BundleError(f"The bundle {bundle.folder} lacks a file: {error}.") from error
-    with written_whole(bundle.folder / _MANIFEST) as part:
-        part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_hashed(bundle.folder, bundle.to_dict(), names)
     return load_bundle(bundle.folder)

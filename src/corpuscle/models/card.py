@@ -41,6 +41,8 @@ def model_card(bundle: Bundle) -> str:
     lines += ["", "## How good it is", "", "| data set | split | figure | value | 95 % interval | n | seeds | note |",
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in bundle.metrics:
+        if not isinstance(row["value"], (int, float)):  # a whole table, such as the confusion matrix
+            continue
         interval = row.get("interval")
         ends = f"{interval[0]:.4f}-{interval[1]:.4f}" if interval else ""
         lines.append(

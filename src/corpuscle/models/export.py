@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,19 @@ import onnx
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
+from torch import nn
 
 from corpuscle.errors import BundleError
 from corpuscle.models.zoo import CellNetwork
 
-__all__ = ["export_graph", "merge_constants", "quantize_graph", "round_to_half"]
+__all__ = ["export_graph", "halve_weights", "merge_constants", "quantize_graph", "quiet", "round_to_half"]
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 OUTPUTS = ("logits", "embedding", "features")
 
 
-def round_to_half(network: CellNetwork) -> CellNetwork:
+def round_to_half(network: _Network) -> _Network:
     """Round every weight to a 16-bit float, in place, so that files of half the size hold the very same network."""
     with torch.no_grad():
         for tensor in network.state_dict().values():
@@ -37,7 +40,7 @@ def round_to_half(network: CellNetwork) -> CellNetwork:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' own chatter and warnings away from the user."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -59,7 +62,7 @@ def export_graph(network: CellNetwork, path: Path, *, input_px: int) -> None:
     """
     network.eval()
     example = torch.zeros(2, 3, input_px, input_px)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             network,
             (example,),
@@ -75,12 +78,12 @@ def export_graph(network: CellNetwork, path: Path, *, input_px: int) -> None:
     if program is None:
         raise BundleError("The network could not be exported to ONNX.")
     graph = program.model_proto
-    _halve(graph)
+    halve_weights(graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString())
 
 
-def _halve(model: onnx.ModelProto) -> None:
+def halve_weights(model: onnx.ModelProto) -> None:
     """Store large weights as 16-bit floats with a cast behind them, where that loses no more than rounding does.
 
     onnxruntime folds the casts when it opens the file: half the size on disk, the same speed.
@@ -100,7 +103,14 @@ def _halve(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
-def quantize_graph(source: Path, target: Path, batches: list[npt.NDArray[np.float32]]) -> None:
+def quantize_graph(
+    source: Path,
+    target: Path,
+    batches: list[npt.NDArray[np.float32]],
+    *,
+    exact_ends: bool = False,
+    even_sides: bool = False,
+) -> None:
     """Write an 8-bit copy of a graph: weights a channel, activations from what real batches reach.
 
     Weights use seven bits, because processors without VNNI instructions add pairs of products in 16 bits and would
@@ -111,6 +121,8 @@ def quantize_graph(source: Path, target: Path, batches: list[npt.NDArray[np.floa
         source: The exact graph.
         target: The file to write.
         batches: Nx3xHxW float32 each, as the network gets them.
+        exact_ends: Whether the convolutions that no other follows stay exact too, and all behind them.
+        even_sides: As for `merge_constants`.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -122,17 +134,32 @@ def quantize_graph(source: Path, target: Path, batches: list[npt.NDArray[np.floa
             batch = next(self._left, None)
             return None if batch is None else {"batch": batch}
 
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         plain = Path(folder) / "plain.onnx"
-        merge_constants(source, plain)
-        first = [node.name for node in onnx.load(plain).graph.node if node.op_type == "Conv"][:1]
+        merge_constants(source, plain, even_sides=even_sides)
+        nodes = list(onnx.load(plain).graph.node)
+        exact = [node.name for node in nodes if node.op_type == "Conv"][:1]
+        exact += _from_last_convolutions_on(nodes) if exact_ends else []
         quantize_static(
             plain, target, _Batches(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=first,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=exact,
         )  # fmt: skip
 
 
-def merge_constants(source: Path, target: Path) -> None:
+def _from_last_convolutions_on(nodes: list[onnx.NodeProto]) -> list[str]:
+    """Name the convolutions behind which there is no other, and everything behind them."""
+    leads_on: set[str] = set()  # what a convolution further on is made from
+    ends: list[str] = []
+    for node in reversed(nodes):
+        followed = bool(leads_on & set(node.output))
+        if node.op_type == "Conv" or followed:
+            leads_on |= set(node.input)
+        if not followed:
+            ends.append(node.name)
+    return ends
+
+
+def merge_constants(source: Path, target: Path, *, even_sides: bool = False) -> None:
     """Write a copy of a graph that answers the same with fewer steps: norms and poolings go into convolutions.
 
     A norm that stays is a step in floating point between two 8-bit ones, and costs more than its convolution saves.
@@ -140,10 +167,11 @@ def merge_constants(source: Path, target: Path) -> None:
     Args:
         source: A graph of `export_graph`.
         target: The file to write.
+        even_sides: Whether every map that is pooled is known to have even sides though the graph leaves them open.
     """
     _fold(source, target)  # turns casts into 32-bit weights
     _fold(target, target)  # merges the norms, now constant
-    _pool_by_convolution(target)
+    _pool_by_convolution(target, even_sides=even_sides)
 
 
 def _fold(source: Path, target: Path) -> None:
@@ -155,7 +183,7 @@ def _fold(source: Path, target: Path) -> None:
     onnxruntime.InferenceSession(source.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
-def _pool_by_convolution(path: Path) -> None:
+def _pool_by_convolution(path: Path, *, even_sides: bool) -> None:
     """Merge each 2x2 average pooling into the 1x1 convolution behind it, which becomes a strided 2x2 one.
 
     The result is the same where sides are even; the 8-bit pooling of onnxruntime takes longer than a 3x3 convolution.
@@ -172,7 +200,7 @@ def _pool_by_convolution(path: Path) -> None:
         if pool is None or kernel is None or uses[pool.output[0]] != 1 or uses[kernel.name] != 1:
             continue
         values = numpy_helper.to_array(kernel)
-        if not (_halves(pool, shapes) and _is_pointwise(node, values)):
+        if not (_halves(pool, shapes, even_sides=even_sides) and _is_pointwise(node, values)):
             continue
         kernel.CopyFrom(numpy_helper.from_array(np.tile(values / 4, (1, 1, 2, 2)), kernel.name))
         del node.attribute[:]
@@ -182,12 +210,12 @@ def _pool_by_convolution(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _halves(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> bool:
+def _halves(node: onnx.NodeProto, shapes: dict[str, list[int]], *, even_sides: bool) -> bool:
     """Say whether a node averages 2x2 blocks of a map with even sides."""
     values = _attributes(node)
     sides = shapes.get(node.input[0], [])[2:]
     plain = values.get("kernel_shape") == values.get("strides") == [2, 2] and not any(values.get("pads", []))
-    even = len(sides) == 2 and all(side and side % 2 == 0 for side in sides)
+    even = even_sides or (len(sides) == 2 and all(side and side % 2 == 0 for side in sides))
     return node.op_type == "AveragePool" and plain and even
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from corpuscle.errors import UnknownNameError
 
-__all__ = ["PRESETS", "AugmentationSpec", "augment", "preset"]
+__all__ = ["PRESETS", "AugmentationSpec", "augment", "preset", "recolored"]
 
 _WHITE = 240 / 255
 
@@ -140,7 +140,24 @@ def augment(
     draw = _Draw(generator, total or len(crops), rows or slice(None))
     batch = crops.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255.0)
     batch = _surroundings(batch, spec, draw, widen)
-    batch = _move(batch, spec, draw, size_px, widen)
+    return _recolored(_move(batch, spec, draw, size_px, widen), spec, draw)
+
+
+def recolored(batch: torch.Tensor, spec: AugmentationSpec, *, generator: torch.Generator) -> torch.Tensor:
+    """Change focus, stain, light and noise of pictures at random and leave everything where it lies.
+
+    Args:
+        batch: Nx3xSxS float32 in [0, 1], white-balanced.
+        spec: Ranges of the changes; those of geometry, and `tight`, are not used.
+        generator: Source of all random numbers.
+
+    Returns:
+        Nx3xSxS float32 in [0, 1].
+    """
+    return _recolored(batch, spec, _Draw(generator, len(batch), slice(None)))
+
+
+def _recolored(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw) -> torch.Tensor:
     batch = _blur(batch, spec, draw)
     batch = _stain(batch, spec, draw)
     batch = _light(batch, spec, draw)

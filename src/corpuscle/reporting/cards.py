@@ -12,6 +12,7 @@ from corpuscle.evaluation.model import ModelEvaluation, evaluate
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle, write_manifest
 from corpuscle.models.card import model_card
+from corpuscle.prediction.correction import CONFUSION
 from corpuscle.reporting.evaluations import write_evaluation
 
 __all__ = ["enter_figures", "measure_bundle"]
@@ -27,6 +28,8 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
         ("accuracy", evaluation.accuracy, evaluation.accuracy_interval),
         ("balanced accuracy", evaluation.balanced_accuracy, spread),
     ]
+    own = {"dataset": result.dataset, "split": result.split or "all", "n": evaluation.n, "seeds": 1, "note": note}
+    matrix = {"figure": CONFUSION, "classes": list(evaluation.classes), "value": evaluation.confusion.tolist()}
     return [
         {
             "dataset": result.dataset, "split": result.split or "all", "figure": name, "value": value,
@@ -34,7 +37,7 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
             "note": note,
         }
         for name, value, interval in rows
-    ]  # fmt: skip
+    ] + [own | matrix]  # fmt: skip
 
 
 def enter_figures(bundle: Bundle, result: ModelEvaluation) -> Bundle:

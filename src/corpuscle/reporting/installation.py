@@ -11,7 +11,9 @@ from corpuscle import __version__
 from corpuscle.data.catalog import DATASETS, data_root, locate
 from corpuscle.errors import CorpuscleError
 from corpuscle.evaluation.machine import processor
-from corpuscle.models.bundle import load_bundle, shipped_bundles
+from corpuscle.models.bundle import load_bundle
+from corpuscle.models.bundle_files import shipped_bundles, task_of
+from corpuscle.models.detection_bundle import load_detection_bundle
 from corpuscle.prediction.classification import default_workers
 
 __all__ = ["describe_installation"]
@@ -44,7 +46,7 @@ def describe_installation(root: str | Path | None = None) -> dict[str, dict[str,
     models = {}
     for key, folder in shipped_bundles().items():
         try:
-            bundle = load_bundle(folder)
+            bundle = load_detection_bundle(folder) if task_of(folder) == "detection" else load_bundle(folder)
             models[key] = f"version {bundle.version}, {bundle.graph} sha256 {bundle.files[bundle.graph]}"
         except CorpuscleError as error:
             models[key] = f"BROKEN: {error}"

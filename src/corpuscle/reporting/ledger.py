@@ -8,6 +8,8 @@ from pathlib import Path
 
 from corpuscle.errors import UsageError
 from corpuscle.evaluation.benchmark import ClassifyBenchmark
+from corpuscle.evaluation.detector import DetectorEvaluation
+from corpuscle.evaluation.intervals import Interval
 from corpuscle.evaluation.model import ModelEvaluation
 from corpuscle.evaluation.robustness import FramingRobustness
 from corpuscle.files import written_whole
@@ -40,10 +42,14 @@ class Figure:
     note: str = ""
 
 
-def figures_of(result: ModelEvaluation | FramingRobustness | ClassifyBenchmark) -> list[Figure]:
+def figures_of(
+    result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark,
+) -> list[Figure]:
     """Turn what a command measured into figures."""
     if isinstance(result, ModelEvaluation):
         return _evaluation_figures(result)
+    if isinstance(result, DetectorEvaluation):
+        return _detector_figures(result)
     if isinstance(result, FramingRobustness):
         where = f"{result.dataset} {result.split}"
         return [
@@ -85,6 +91,30 @@ def _evaluation_figures(result: ModelEvaluation) -> list[Figure]:
         )
         for name, value, interval in rows
         if value is not None
+    ]  # fmt: skip
+
+
+def _detector_figures(result: DetectorEvaluation) -> list[Figure]:
+    where = f"{result.dataset} {result.split}".strip()
+    note = "; ".join(part for part in (result.leak, result.note) if part)
+    n, found = result.precision.pictures, result.precision
+    rows: list[tuple[str, float, Interval | None, int]] = [
+        ("mAP50", found.map50, result.map50_interval, n),
+        ("mAP50-95", found.map50_95, result.map50_95_interval, n),
+    ]
+    rows += [(f"AP50 of {kind}s", values[0], None, n) for kind, values in found.by_kind.items()]
+    for kind, errors in result.counting.by_kind.items():
+        rows.append((f"fields with the exact number of {kind}s", errors.exact, errors.exact_interval, errors.fields))
+        rows.append((f"mean absolute error of {kind}s", errors.absolute, errors.absolute_interval, errors.fields))
+        if errors.percentage is not None:
+            ends = errors.percentage_interval
+            rows.append((f"mean absolute percentage error of {kind}s", errors.percentage, ends, errors.fields))
+    return [
+        Figure(
+            f"{result.model}: {name}", f"{value:.4f}", f"{ends.low:.4f}-{ends.high:.4f}" if ends else "", where,
+            fields, note=note,
+        )
+        for name, value, ends, fields in rows
     ]  # fmt: skip
 
 

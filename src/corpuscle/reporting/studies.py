@@ -53,8 +53,8 @@ def _folder(output: Path, study: Study, part: Part, seed: int) -> Path:
 
 def _recipe(row: Row, part: Part, seed: int, pretrained: str) -> Recipe:
     recipe = read_recipe(row.recipe, (*part.settings, f"run.seed={seed}"))
-    # Weights at hand take the place of those that timm would get over the network.
-    if pretrained and recipe.model.pretrained:
+    # Weights at hand take the place of those that timm would get over the network; a bundle's stay.
+    if pretrained and recipe.model.pretrained == "timm":
         recipe = replace(recipe, model=replace(recipe.model, pretrained=pretrained))
     return recipe
 

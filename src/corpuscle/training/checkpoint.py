@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,12 +21,18 @@ from corpuscle.errors import TrainingError
 from corpuscle.files import written_whole
 from corpuscle.training.distributed import Processes
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Progress = TypeVar("_Progress")
+
 __all__ = [
     "EpochRecord",
     "Progress",
     "begin_alike",
     "load_checkpoint",
     "load_weights",
+    "restore_checkpoint",
     "save_checkpoint",
     "save_weights",
 ]
@@ -105,7 +111,7 @@ def save_checkpoint(
     network: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: DataclassInstance,
     *,
     recipe: dict[str, Any],
 ) -> None:
@@ -131,7 +137,30 @@ def _without_threads(recipe: dict[str, Any]) -> dict[str, Any]:
 def load_checkpoint(
     path: Path, network: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, *, recipe: dict[str, Any]
 ) -> Progress:
+    """Put a saved state of a classifier's run back into its parts.
+
+    Raises:
+        TrainingError: The file is damaged, was written by another recipe, or holds another network.
+    """
+    return restore_checkpoint(path, (network, average), optimizer, recipe=recipe, read=_progress)
+
+
+def restore_checkpoint(
+    path: Path,
+    networks: tuple[nn.Module, nn.Module],
+    optimizer: torch.optim.Optimizer,
+    *,
+    recipe: dict[str, Any],
+    read: Callable[[dict[str, Any]], _Progress],
+) -> _Progress:
     """Put a saved state back into a run's parts.
+
+    Args:
+        path: What `save_checkpoint` wrote.
+        networks: The network and its averaged copy.
+        optimizer: Its optimizer.
+        recipe: The run; the one that wrote the file must be the same.
+        read: Makes the progress out of the values of `asdict`.
 
     Raises:
         TrainingError: The file is damaged, was written by another recipe, or holds another network.
@@ -147,8 +176,8 @@ def load_checkpoint(
     if _without_threads(saved) != _without_threads(json.loads(json.dumps(recipe))):
         raise TrainingError(f"The checkpoint {path} belongs to another recipe. Choose another --output, or delete it.")
     try:
-        _restore(tensors, network, average, optimizer)
-        return _progress(values)
+        _restore(tensors, networks[0], networks[1], optimizer)
+        return read(values)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise TrainingError(
             f"The checkpoint {path} does not fit this network; the data may have other classes now. "

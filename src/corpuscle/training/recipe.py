@@ -22,7 +22,10 @@ __all__ = [
     "OptimizerRecipe",
     "Recipe",
     "RunRecipe",
+    "override",
     "read_recipe",
+    "read_section",
+    "read_table",
 ]
 
 _Section = TypeVar("_Section")
@@ -267,15 +270,24 @@ class Recipe:
             RecipeError: Which key is wrong, and what it should be.
         """
         try:
-            return _section(cls, values, "")
+            return read_section(cls, values, "")
         except RecipeError:
             raise
         except UsageError as error:
             raise RecipeError(f"[preprocessing]: {error}") from error
 
 
-def _section(kind: type[_Section], values: object, prefix: str) -> _Section:
-    """Build a dataclass from a table, checking every key and type."""
+def read_section(kind: type[_Section], values: object, prefix: str) -> _Section:
+    """Build a dataclass from a table, checking every key and type.
+
+    Args:
+        kind: The dataclass; its fields may be plain values or dataclasses again.
+        values: The table.
+        prefix: What stands before its keys in messages, as `run.`.
+
+    Raises:
+        RecipeError: A key is unknown or a value of the wrong type.
+    """
     if not isinstance(values, dict):
         raise RecipeError(f"[{prefix.rstrip('.')}] must be a table.")
     hints = get_type_hints(kind)
@@ -291,7 +303,7 @@ def _section(kind: type[_Section], values: object, prefix: str) -> _Section:
 def _value(hint: Any, value: Any, key: str) -> Any:
     """Check one value against the type of its field."""
     if isinstance(hint, type) and is_dataclass(hint):
-        return _section(hint, value, key + ".")
+        return read_section(hint, value, key + ".")
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint == tuple[str, ...] and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
@@ -316,9 +328,9 @@ def read_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     Raises:
         RecipeError: The file is missing, no TOML, or holds a key or value that cannot be followed.
     """
-    values = _read_table(path)
-    for override in overrides:
-        _override(values, override)
+    values = read_table(path)
+    for setting in overrides:
+        override(values, setting)
     values.setdefault("name", Path(path).stem)
     _resolve_start(values, Path(path), ())
     return Recipe.from_dict(values)
@@ -338,14 +350,18 @@ def _resolve_start(values: dict[str, Any], path: Path, followers: tuple[Path, ..
     if not model["start"]:
         model["start"] = {}
         return
-    before = _read_table(start)
+    before = read_table(start)
     before.setdefault("name", start.stem)
     _resolve_start(before, start, chain)
     model["start"] = json.loads(Recipe.from_dict(before).to_json())
 
 
-def _read_table(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file."""
+def read_table(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        RecipeError: It is missing or no TOML.
+    """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -356,10 +372,15 @@ def _read_table(path: str | Path) -> dict[str, Any]:
         raise RecipeError(f"The recipe {path} is no valid TOML: {error}.") from error
 
 
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
+def override(values: dict[str, Any], setting: str) -> None:
+    """Change one key of a recipe's table in place: `setting` is `a.b=value`, the value as in TOML or a bare word.
+
+    Raises:
+        RecipeError: It is not of that form, or `a` is no table.
+    """
+    key, equals, text = setting.partition("=")
     if not equals or not key.strip():
-        raise RecipeError(f"--set wants KEY=VALUE, as in run.epochs=5, not {override!r}.")
+        raise RecipeError(f"--set wants KEY=VALUE, as in run.epochs=5, not {setting!r}.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -368,5 +389,5 @@ def _override(values: dict[str, Any], override: str) -> None:
     for table in tables:
         values = values.setdefault(table, {})
         if not isinstance(values, dict):
-            raise RecipeError(f"--set {override}: {table} is no table of the recipe.")
+            raise RecipeError(f"--set {setting}: {table} is no table of the recipe.")
     values[last] = value

@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corpuscle.errors import MissingExtraError
+from corpuscle.errors import MissingExtraError, UsageError
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
+    from corpuscle.evaluation.detector import DetectorEvaluation
     from corpuscle.evaluation.model import ModelEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "train"]
+__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -39,15 +41,27 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="explanations: number of cells; 0 for all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="corruptions, explanations: about this many cells; 0: all.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a report.")] = False,
 ) -> None:
-    """Measure a model on a labeled data set, with intervals."""
+    """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
+    from corpuscle.interfaces.commands.detectors import evaluate_fields, finds_cells
+
+    if finds_cells(model):
+        evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
+        return
     if explanations:
         from corpuscle.interfaces.commands.explaining import evaluate_maps
 
         evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        return
+    if corruptions:
+        from corpuscle.interfaces.commands.trust import TrustRequest, measure_corruptions
+
+        request = TrustRequest(dataset, model, split, data_root, output, json)
+        record_result(record, measure_corruptions(request, limit=limit))
         return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
@@ -71,7 +85,7 @@ def evaluate(
     if output is not None:
         write_evaluation(result, output)
         note(f"Written to {output}.")
-    _record(record, result)
+    record_result(record, result)
     if result.failures:
         note(f"{len(result.failures)} pictures could not be read, the first: {result.failures[0].reason}")
         raise typer.Exit(3)
@@ -94,10 +108,18 @@ def train(
     try:
         import torch  # noqa: F401
 
+        from corpuscle.training.detection_recipe import is_detection
         from corpuscle.training.recipe import read_recipe
         from corpuscle.training.train import train as run
     except ModuleNotFoundError as error:
         raise MissingExtraError("Training", "train") from error
+    if is_detection(recipe):
+        from corpuscle.interfaces.commands.detectors import train_on_fields
+
+        if pretrained:
+            raise UsageError("A detector takes no --pretrained; name a classifier in model.backbone of the recipe.")
+        train_on_fields(recipe, output, tuple(settings or ()), Stopper().asked, data_root=data_root, json=json)
+        return
     plan = read_recipe(recipe, tuple(settings or ()))
     if pretrained:
         plan = replace(plan, model=replace(plan.model, pretrained=pretrained))
@@ -222,17 +244,21 @@ def benchmark(
         print_json(result.to_dict())
     else:
         typer.echo(result.text())
-    _record(record, result)
+    record_result(record, result)
 
 
-def _record(page: Path | None, result: ModelEvaluation | FramingRobustness | ClassifyBenchmark) -> None:
+def record_result(
+    page: Path | None,
+    result: ModelEvaluation | DetectorEvaluation | FramingRobustness | ClassifyBenchmark | list[Figure],
+) -> None:
     """Enter what this command measured into a page of figures, if one is named."""
     if page is None:
         return
     from corpuscle.evaluation.machine import machine_line
     from corpuscle.reporting.ledger import figures_of, record
 
-    record(page, _own_command(), machine_line(), figures_of(result))
+    figures = result if isinstance(result, list) else figures_of(result)
+    record(page, _own_command(), machine_line(), figures)
     note(f"Entered into {page}.")
 
 

@@ -1,0 +1,61 @@
+"""What `evaluate` does when asked for more than accuracy: spoilt pictures, and pictures that are no known cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from corpuscle.interfaces.console import note, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from corpuscle.reporting.ledger import Figure
+
+__all__ = ["TrustRequest", "measure_corruptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRequest:
+    """What the user asked for.
+
+    Attributes:
+        dataset: A labeled set, or a folder with a folder per class.
+        model: A shipped model's name or a bundle's folder.
+        split: Its split; all cells if empty.
+        data_root: Folder that holds the data sets.
+        output: Folder to write to, or None.
+        as_json: Whether JSON is printed instead of a table.
+    """
+
+    dataset: str
+    model: str
+    split: str
+    data_root: Path | None
+    output: Path | None
+    as_json: bool
+
+
+def measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
+    """Judge spoilt pictures, print and write the table, and return its figures."""
+    from corpuscle.evaluation.spoilt import corruption_table
+    from corpuscle.reporting.trust import corruption_figures, write_corruptions
+
+    with progress_bar("judging spoilt pictures") as show:
+        table = corruption_table(
+            request.dataset,
+            model=request.model,
+            split=request.split,
+            root=request.data_root,
+            limit=limit,
+            progress=show,
+        )
+    if request.as_json:
+        print_json(table.to_dict())
+    else:
+        typer.echo(table.text())
+    if request.output is not None:
+        write_corruptions(table, request.output)
+        note(f"Written to {request.output}.")
+    return corruption_figures(table)

@@ -1,0 +1,125 @@
+"""Names the leukocytes and platelets of a field with the classifier of single cells.
+
+Each cell is cut out as a picture like those that the classifier learned from: 208 pixels wide where an erythrocyte is
+77 (Acevedo et al. 2020, doi 10.17632/snkd93bnjr.1), which is 20 micrometers, with the cell in the middle. The bundle's
+own framing does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from corpuscle import taxonomy
+from corpuscle.prediction.classification import BATCH, CellReader
+from corpuscle.prediction.tiling import FieldSource
+from corpuscle.preprocessing.framing import background_color
+from corpuscle.preprocessing.transforms import prepare
+from corpuscle.records import CELL_KINDS, CellKind, Detections, Framing, Prediction
+
+__all__ = ["CROP_ERYTHROCYTES", "CellNamer", "cut_crop"]
+
+Image8 = npt.NDArray[np.uint8]
+
+_LEARNED_PX = 208
+_LEARNED_ERYTHROCYTE_PX = 77
+CROP_ERYTHROCYTES = _LEARNED_PX / _LEARNED_ERYTHROCYTE_PX
+"""Side of a crop in erythrocyte diameters."""
+
+_ROOM = 1.25
+_ALLOWED: dict[str, tuple[str, ...]] = {
+    "leukocyte": ("leukocyte", "erythroid_precursor"),
+    "platelet": ("platelet",),
+    "erythrocyte": ("erythrocyte",),
+}
+
+
+def cut_crop(source: FieldSource, box: tuple[float, float, float, float], side_px: float) -> Image8:
+    """Cut a square around the middle of a box; what lies outside the field gets the color of the empty slide.
+
+    Args:
+        source: The field.
+        box: x_min, y_min, x_max, y_max in its pixels.
+        side_px: Side of the square; it is widened where the box is larger.
+
+    Returns:
+        SxSx3 uint8 RGB at the resolution of the field.
+    """
+    side = math.ceil(max(side_px, _ROOM * max(box[2] - box[0], box[3] - box[1])))
+    left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
+    x_min, y_min = max(0, left), max(0, top)
+    x_max, y_max = min(source.width_px, left + side), min(source.height_px, top + side)
+    part = source.read(x_min, y_min, x_max - x_min, y_max - y_min)
+    if part.shape[:2] == (side, side):
+        return part
+    canvas = np.empty((side, side, 3), np.uint8)
+    canvas[:] = np.round(background_color(part)).astype(np.uint8)
+    canvas[y_min - top : y_max - top, x_min - left : x_max - left] = part
+    return canvas
+
+
+class CellNamer:
+    """Names the cells of a field with one reader of cells."""
+
+    def __init__(self, reader: CellReader) -> None:
+        self._reader = reader
+        framing = reader.bundle.preprocessing.framing
+        # A bundle that measures in pixels must be given pixels of the size that it learned from.
+        self._fixed_scale = bool(framing.side_px or framing.center_px)
+        self._knows_platelets = "platelet" in reader.bundle.classes
+
+    def name(self, source: FieldSource, found: Detections, erythrocyte_px: float) -> list[dict[str, Any]]:
+        """Return class, confidence, refusal and prediction set of each cell, as arguments of `FieldCell`.
+
+        Args:
+            source: The field.
+            found: Its cells.
+            erythrocyte_px: Diameter of an erythrocyte in pixels of the field.
+        """
+        kinds = [CELL_KINDS[int(kind)] for kind in found.kinds]
+        asked = [
+            place
+            for place, kind in enumerate(kinds)
+            if kind == "leukocyte" or (kind == "platelet" and self._knows_platelets)
+        ]
+        names: list[dict[str, Any]] = [{"class_name": "" if kind == "leukocyte" else kind} for kind in kinds]
+        for start in range(0, len(asked), BATCH):
+            part = asked[start : start + BATCH]
+            crops, framings = [], []
+            for place in part:
+                x_min, y_min, x_max, y_max = (float(edge) for edge in found.boxes[place])
+                crop, framing = self._prepared(source, (x_min, y_min, x_max, y_max), erythrocyte_px)
+                crops.append(crop)
+                framings.append(framing)
+            answers = self._reader.read_crops(np.stack(crops), framings, [""] * len(part))
+            for place, answer in zip(part, answers, strict=True):
+                names[place] = _named(kinds[place], answer)
+        return names
+
+    def _prepared(
+        self, source: FieldSource, box: tuple[float, float, float, float], erythrocyte_px: float
+    ) -> tuple[Image8, Framing]:
+        picture = Image.fromarray(np.ascontiguousarray(cut_crop(source, box, CROP_ERYTHROCYTES * erythrocyte_px)))
+        if self._fixed_scale:
+            side = max(1, round(picture.width * _LEARNED_ERYTHROCYTE_PX / erythrocyte_px))
+            picture = picture.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return prepare(picture, self._reader.bundle.preprocessing, framing=self._reader.framing)
+
+
+def _named(kind: CellKind, answer: Prediction) -> dict[str, Any]:
+    """Turn an answer into arguments of `FieldCell`; one that contradicts the detector is refused."""
+    reasons = [answer.reason] if answer.refused else []
+    row = taxonomy.cell_class(answer.class_name)
+    if row.kind not in _ALLOWED[kind]:
+        reasons.append(f"found as a {kind}, looks like: {row.name_en}")
+    return {
+        "class_name": answer.class_name,
+        "confidence": answer.confidence,
+        "refused": bool(reasons),
+        "reason": "; ".join(reasons),
+        "prediction_set": answer.prediction_set,
+    }
