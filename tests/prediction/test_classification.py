@@ -246,13 +246,11 @@ def test_each_reason_to_refuse_is_named(toy, drawn_cells):
     assert doubtful.probabilities == free.probabilities
     nothing = rule_of(toy, minimum_confidence=1.0, maximum_distance=1e-3)
     (all_three,) = classify(blank(), model=dataclasses.replace(toy, refusal=nothing))
-    nothing, unlike, doubt, *rest = all_three.reason.split("; ")
-    assert (nothing, unlike, rest) == (
+    assert all_three.reason.split("; ") == [
         "no stained cell found",
         "does not look like any cell this model knows",
-        ["nothing stained here"],
-    )
-    assert doubt.startswith(("too doubtful: ", "two classes nearly equal: "))
+        "nothing stained here",
+    ]
 
 
 def test_erythrocytes_alone_are_farther_from_the_known_cells_than_the_cells(toy, toy_reader, drawn_cells):

@@ -45,3 +45,7 @@ def test_doubt_names_the_classes_it_wavers_between(bundle):
     assert reasons(bundle, nearly) == ("two classes nearly equal: monocyte or immature granulocyte",)
     leaning = {"immature_granulocyte": 0.15, "monocyte": 0.85}
     assert reasons(bundle, leaning) == ("too doubtful: monocyte, perhaps immature granulocyte",)
+
+
+def test_doubt_is_no_reason_where_the_cell_is_not_known(bundle):
+    assert reasons(bundle, {"monocyte": 0.5, "neutrophil": 0.5}, distance=99) == (UNLIKE,)

@@ -39,7 +39,8 @@ def refusal_reasons(
         reasons.append(NOT_STAINED)
     if distance > rule.maximum_distance:
         reasons.append(UNLIKE)
-    if probabilities.max() < rule.minimum_confidence:
+    # Between which classes the model wavers says nothing where there is no cell that it knows.
+    if not reasons and probabilities.max() < rule.minimum_confidence:
         reasons.append(_doubt(probabilities, bundle.classes))
     return tuple(reasons)
 
