@@ -47,6 +47,10 @@ class _Run:
     cells: tuple[dict[str, str], ...]
 
 
+def _number_of_fields(count: int) -> str:
+    return f"{count} field" if count == 1 else f"{count} fields"
+
+
 def write_report(run: Path, output: Path | None = None, *, pdf: bool = False) -> list[Path]:
     """Write the report of a run.
 
@@ -128,7 +132,7 @@ def _counts(values: dict[str, Any]) -> Iterator[str]:
     totals = values["totals"]
     yield "<h2>Counts</h2>"
     yield (
-        f"<p>{len(values['fields'])} fields: <b>{totals['erythrocytes']}</b> erythrocytes, "
+        f"<p>{_number_of_fields(len(values['fields']))}: <b>{totals['erythrocytes']}</b> erythrocytes, "
         f"<b>{totals['leukocytes']}</b> leukocytes, <b>{totals['platelets']}</b> platelets. "
         "These are counts in the pictures, not cells per microliter.</p>"
     )
