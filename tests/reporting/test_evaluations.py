@@ -14,7 +14,8 @@ from corpuscle.records import Failure
 from corpuscle.reporting.evaluations import write_evaluation
 
 NAMES = [
-    "confusion.csv", "confusion.png", "evaluation.json", "mistakes.csv", "predictions.csv", "report.txt", "samples.png",
+    "confusion.csv", "confusion.png", "evaluation.json", "mistakes.csv", "predictions.csv",
+    "reliability.png", "report.txt", "samples.png",
 ]  # fmt: skip
 
 

@@ -95,7 +95,8 @@ def _evaluation_figures(result: ModelEvaluation) -> list[Figure]:
     figures += [
         Figure(
             f"{result.model}: prediction sets of {item.class_name} that hold it", f"{item.coverage:.4f}",
-            f"{item.interval.low:.4f}-{item.interval.high:.4f}", where, item.n, note=f"mean size {item.size:.3f}",
+            f"{item.interval.low:.4f}-{item.interval.high:.4f}", where, item.n,
+            note="; ".join(part for part in (result.leak, f"mean size {item.size:.3f}") if part),
         )
         for item in result.coverage
     ]  # fmt: skip
