@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from corpuscle.models.bundle_files import shipped_bundles
 from corpuscle.models.classifier import Classifier
 from corpuscle.models.export import export_graph, merge_constants, quantize_graph, round_to_half
 from corpuscle.models.zoo import build
@@ -185,3 +186,11 @@ def test_exporting_is_quiet_and_leaves_logging_as_it_was(network, tmp_path, capf
     assert written.out == ""
     assert written.err == ""
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_shipped_graphs_do_not_tell_of_the_machine_that_made_them():
+    for folder in shipped_bundles().values():
+        for path in folder.glob("*.onnx"):
+            graph = path.read_bytes()
+            assert b"site-packages" not in graph, path
+            assert b'File "/' not in graph, path

@@ -23,7 +23,15 @@ from torch import nn
 from corpuscle.errors import BundleError
 from corpuscle.models.zoo import CellNetwork
 
-__all__ = ["export_graph", "halve_weights", "merge_constants", "quantize_graph", "quiet", "round_to_half"]
+__all__ = [
+    "export_graph",
+    "forget_origin",
+    "halve_weights",
+    "merge_constants",
+    "quantize_graph",
+    "quiet",
+    "round_to_half",
+]
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -83,12 +91,20 @@ def export_graph(network: CellNetwork, path: Path, *, input_px: int) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drop the exporter's notes on where in which file of the training machine each step came from."""
+    for part in (*model.graph.node, *model.graph.initializer, *model.graph.value_info, model.graph, model):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
 def halve_weights(model: onnx.ModelProto) -> None:
     """Store large weights as 16-bit floats with a cast behind them, where that loses no more than rounding does.
 
     onnxruntime folds the casts when it opens the file: half the size on disk, the same speed.
     """
     graph, casts, kept = model.graph, [], []
+    forget_origin(model)
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < 256:
