@@ -21,8 +21,16 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from corpuscle import taxonomy
-from corpuscle.errors import BundleError, CorpuscleError
-from corpuscle.models.bundle_files import FORMAT, MANIFEST, check_files, read_manifest, shipped_bundles, write_hashed
+from corpuscle.errors import BundleError
+from corpuscle.models.bundle_files import (
+    FORMAT,
+    check_files,
+    manifest_errors,
+    read_manifest,
+    shared_values,
+    shipped_bundles,
+    write_hashed,
+)
 from corpuscle.preprocessing.transforms import PreprocessingSpec
 
 __all__ = ["DEFAULT_MODEL", "Bundle", "Reference", "RefusalRule", "load_bundle", "shipped_bundles", "write_manifest"]
@@ -195,33 +203,15 @@ def load_bundle(model: str | os.PathLike[str] = DEFAULT_MODEL) -> Bundle:
 
 
 def _parse(values: Mapping[str, Any], folder: Path) -> Bundle:
-    """Turn a manifest into a bundle; every way in which it can be wrong becomes one sentence."""
-    manifest = folder / MANIFEST
-    try:
+    with manifest_errors(folder):
         return Bundle(
             folder=folder,
-            name=str(values["name"]),
-            version=str(values["version"]),
-            task=str(values["task"]),
             classes=tuple(str(key) for key in values["classes"]),
             preprocessing=PreprocessingSpec.from_dict(values["preprocessing"]),
             temperature=float(values["temperature"]),
             refusal=RefusalRule(**values["refusal"]),
-            graph=str(values["graph"]),
-            training_data=tuple(values["training_data"]),
-            metrics=tuple(values["metrics"]),
-            licence=str(values["licence"]),
-            attribution=tuple(values["attribution"]),
-            code_version=str(values["code_version"]),
-            files=dict(values["files"]),
-            recipe=dict(values.get("recipe", {})),
+            **shared_values(values),
         )
-    except BundleError:
-        raise
-    except CorpuscleError as error:
-        raise BundleError(f"{manifest}: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{manifest} is incomplete or wrong at {error}. Get the bundle again.") from error
 
 
 def write_manifest(bundle: Bundle) -> Bundle:

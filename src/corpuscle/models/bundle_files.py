@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from corpuscle.errors import BundleError, BundleNotFoundError, BundleTamperedError
+from corpuscle.errors import BundleError, BundleNotFoundError, BundleTamperedError, CorpuscleError
 from corpuscle.files import written_whole
 
-__all__ = ["FORMAT", "MANIFEST", "check_files", "read_manifest", "shipped_bundles", "task_of", "write_hashed"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "check_files",
+    "manifest_errors",
+    "read_manifest",
+    "shared_values",
+    "shipped_bundles",
+    "task_of",
+    "write_hashed",
+]
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -69,6 +80,27 @@ def task_of(model: str | os.PathLike[str]) -> str:
         BundleError: The manifest cannot be read.
     """
     return str(read_manifest(model)[1].get("task", ""))
+
+
+@contextmanager
+def manifest_errors(folder: Path) -> Iterator[None]:
+    """Turn every way in which the values of a manifest can be wrong into one sentence, a `BundleError`."""
+    manifest = folder / MANIFEST
+    try:
+        yield
+    except BundleError:
+        raise
+    except CorpuscleError as error:
+        raise BundleError(f"{manifest}: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{manifest} is incomplete or wrong at {error}. Get the bundle again.") from error
+
+
+def shared_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those values of a manifest that bundles of every task have, as arguments of the bundle's class."""
+    texts = {key: str(values[key]) for key in ("name", "version", "task", "graph", "licence", "code_version")}
+    lists = {key: tuple(values[key]) for key in ("training_data", "metrics", "attribution")}
+    return {**texts, **lists, "files": dict(values["files"]), "recipe": dict(values.get("recipe", {}))}
 
 
 def check_files(folder: Path, files: Mapping[str, str], required: Iterable[str]) -> None:

@@ -14,8 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corpuscle.errors import BundleError, CorpuscleError
-from corpuscle.models.bundle_files import FORMAT, MANIFEST, check_files, read_manifest, write_hashed
+from corpuscle.errors import BundleError
+from corpuscle.models.bundle_files import (
+    FORMAT,
+    check_files,
+    manifest_errors,
+    read_manifest,
+    shared_values,
+    write_hashed,
+)
 from corpuscle.preprocessing.field_scaling import FieldSpec
 from corpuscle.records import CELL_KINDS
 
@@ -133,34 +140,16 @@ def load_detection_bundle(model: str | os.PathLike[str] = DEFAULT_DETECTOR) -> D
 
 
 def _parse(values: Mapping[str, Any], folder: Path) -> DetectionBundle:
-    """Turn a manifest into a bundle; every way in which it can be wrong becomes one sentence."""
-    manifest = folder / MANIFEST
-    try:
+    with manifest_errors(folder):
         return DetectionBundle(
             folder=folder,
-            name=str(values["name"]),
-            version=str(values["version"]),
-            task=str(values["task"]),
             kinds=tuple(str(kind) for kind in values["kinds"]),
             preprocessing=FieldSpec.from_dict(values["preprocessing"]),
             step_px=int(values["step_px"]),
             max_side_px=int(values["max_side_px"]),
             rules={str(kind): KindRule(**rule) for kind, rule in values["rules"].items()},
-            graph=str(values["graph"]),
-            training_data=tuple(values["training_data"]),
-            metrics=tuple(values["metrics"]),
-            licence=str(values["licence"]),
-            attribution=tuple(values["attribution"]),
-            code_version=str(values["code_version"]),
-            files=dict(values["files"]),
-            recipe=dict(values.get("recipe", {})),
+            **shared_values(values),
         )
-    except BundleError:
-        raise
-    except CorpuscleError as error:
-        raise BundleError(f"{manifest}: {error}") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{manifest} is incomplete or wrong at {error}. Get the bundle again.") from error
 
 
 def write_detection_manifest(bundle: DetectionBundle) -> DetectionBundle:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from corpuscle.errors import BundleError, UnreadableImageError, UsageError
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle, load_detection_bundle
+from corpuscle.prediction.engine import open_session
 from corpuscle.prediction.suppression import decode_maps
 from corpuscle.preprocessing.field_scaling import STRIDE_PX, field_batch, scaled_field
 from corpuscle.records import CELL_KINDS, CellKind, Detections
@@ -56,19 +56,8 @@ class FieldDetector:
             BundleError: onnxruntime cannot read the graph, or it lacks an output.
         """
         self.bundle = bundle
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Without the arena memory stays flat when fields of different size follow each other.
-        options.enable_cpu_mem_arena = False
         path = bundle.folder / (graph or bundle.graph)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BundleError(
-                f"{path} is no graph that onnxruntime {onnxruntime.__version__} can run: {error}"
-            ) from error
+        self._session = open_session(path, threads=threads)
         if not {"scores", "reaches"} <= {output.name for output in self._session.get_outputs()}:
             raise BundleError(f"{path} lacks one of the outputs scores and reaches. Export it again.")
         self._input = self._session.get_inputs()[0].name

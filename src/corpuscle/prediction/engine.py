@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import onnxruntime
 from corpuscle.errors import BundleError
 from corpuscle.models.bundle import Bundle
 
-__all__ = ["Engine", "Outputs"]
+__all__ = ["Engine", "Outputs", "open_session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,28 @@ class Outputs:
     logits: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
     features: npt.NDArray[np.float32] | None = None
+
+
+def open_session(path: Path, *, threads: int) -> onnxruntime.InferenceSession:
+    """Open a graph on the processor.
+
+    Args:
+        path: An ONNX file.
+        threads: Threads inside one call.
+
+    Raises:
+        BundleError: onnxruntime cannot read the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Without the arena memory stays flat when inputs of different size follow each other.
+    options.enable_cpu_mem_arena = False
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise BundleError(f"{path} is no graph that onnxruntime {onnxruntime.__version__} can run: {error}") from error
 
 
 class Engine:
@@ -41,19 +64,8 @@ class Engine:
         Raises:
             BundleError: onnxruntime cannot read the graph, it lacks an output, or it does not fit the manifest.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Without the arena memory stays flat when batches of different size follow each other.
-        options.enable_cpu_mem_arena = False
         path = bundle.folder / (graph or bundle.graph)
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise BundleError(
-                f"{path} is no graph that onnxruntime {onnxruntime.__version__} can run: {error}"
-            ) from error
+        self._session = open_session(path, threads=threads)
         shapes = {output.name: output.shape for output in self._session.get_outputs()}
         if not {"logits", "embedding", "features"} <= shapes.keys():
             raise BundleError(f"{path} lacks one of the outputs logits, embedding and features. Export it again.")

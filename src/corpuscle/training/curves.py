@@ -6,11 +6,24 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from corpuscle.files import written_whole
 from corpuscle.training.checkpoint import EpochRecord
 
-__all__ = ["draw_curves", "write_curves"]
+__all__ = ["draw_curves", "write_curves", "write_table"]
+
+
+def write_table(history: Sequence[Any], kind: type, path: Path) -> None:
+    """Write records of one dataclass as CSV, a column a field, atomically.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    with written_whole(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [item.name for item in fields(kind)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(record) for record in history)
 
 
 def write_curves(history: Sequence[EpochRecord], folder: Path, *, picture: bool = True) -> None:
@@ -24,10 +37,7 @@ def write_curves(history: Sequence[EpochRecord], folder: Path, *, picture: bool 
     Raises:
         OutputError: The folder cannot be written.
     """
-    with written_whole(folder / "curves.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [item.name for item in fields(EpochRecord)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(record) for record in history)
+    write_table(history, EpochRecord, folder / "curves.csv")
     if picture:
         draw_curves(history, folder / "curves.png")
 

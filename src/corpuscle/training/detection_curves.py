@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 from corpuscle.files import written_whole
+from corpuscle.training.curves import write_table
 from corpuscle.training.detection_loop import DetectionRecord
 
 __all__ = ["write_detection_curves"]
@@ -25,10 +24,7 @@ def write_detection_curves(history: Sequence[DetectionRecord], folder: Path, *, 
     Raises:
         OutputError: The folder cannot be written.
     """
-    with written_whole(folder / "curves.csv") as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [item.name for item in fields(DetectionRecord)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(record) for record in history)
+    write_table(history, DetectionRecord, folder / "curves.csv")
     if picture:
         _draw(history, folder / "curves.png")
 

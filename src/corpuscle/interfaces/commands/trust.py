@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
@@ -57,10 +57,7 @@ def _measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
             limit=limit,
             progress=show,
         )
-    if request.as_json:
-        print_json(table.to_dict())
-    else:
-        typer.echo(table.text())
+    _show(table, request)
     if request.output is not None:
         write_corruptions(table, request.output)
         note(f"Written to {request.output}.")
@@ -81,11 +78,21 @@ def _measure_refusal(request: TrustRequest, *, limit: int) -> list[Figure]:
             limit=limit,
             progress=show,
         )
-    if request.as_json:
-        print_json(study.to_dict())
-    else:
-        typer.echo(study.text())
+    _show(study, request)
     if request.output is not None:
         write_refusal(study, request.output)
         note(f"Written to {request.output}.")
     return refusal_figures(study)
+
+
+class _Measured(Protocol):
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def text(self) -> str: ...
+
+
+def _show(result: _Measured, request: TrustRequest) -> None:
+    if request.as_json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(result.text())
