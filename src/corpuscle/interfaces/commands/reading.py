@@ -69,7 +69,8 @@ def classify(
         _print_table(shown)
     cells, count = len(found), workers or default_workers()
     note(
-        f"{cells} {'picture' if cells == 1 else 'pictures'} in {seconds:.1f} s: {cells / max(seconds, 1e-9):.0f} a second with {count} workers. {NOTICE}"
+        f"{cells} {'picture' if cells == 1 else 'pictures'} in {seconds:.1f} s: "
+        f"{cells / max(seconds, 1e-9):.0f} a second with {count} workers. {NOTICE}"
     )
     listing = write_failures(output, failures) if output is not None and _is_plain(output) else None
     if failures:
