@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
@@ -100,6 +100,7 @@ def test_demings_interval_covers():
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60))
+@example([(0, 2), (2, 0)])
 def test_kappa_is_that_of_scikit_learn(pairs):
     first, second = np.array(pairs).T
     if len(set(first.tolist()) | set(second.tolist())) == 1:

@@ -225,7 +225,7 @@ def cohen_kappa(
     observed, expected = float((weight * table).sum()), float(of_rows @ weight @ of_columns)
     if expected >= 1:
         return 0.0, Interval(0.0, 0.0, confidence, "one class only")
-    kappa = (observed - expected) / (1 - expected)
+    kappa = min(1.0, max(-1.0, (observed - expected) / (1 - expected)))  # rounding may step over the ends
     mean = (weight @ of_columns)[:, None] + (of_rows @ weight)[None, :]
     spread = float((table * (weight - mean * (1 - kappa)) ** 2).sum()) - (kappa - expected * (1 - kappa)) ** 2
     half = NormalDist().inv_cdf(0.5 + confidence / 2) * math.sqrt(max(spread, 0.0) / n) / (1 - expected)
