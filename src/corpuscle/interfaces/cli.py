@@ -13,7 +13,7 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, explaining, fields, models, projecting, reading, runs, studies
+from corpuscle.interfaces.commands import adapting, data, explaining, fields, models, projecting, reading, runs, studies
 
 __all__ = ["app", "main"]
 
@@ -51,6 +51,7 @@ app.command("count")(fields.count)
 app.command("report")(fields.report)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
+app.command("adapt")(adapting.adapt)
 app.command("compare")(runs.compare)
 app.command("models")(studies.models)
 app.command("study")(studies.study)

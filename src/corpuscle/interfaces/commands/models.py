@@ -41,6 +41,7 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    in_common: Annotated[bool, typer.Option("--in-common", help="Seek answers among the set's classes only.")] = False,
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
     refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
@@ -68,7 +69,9 @@ def evaluate(
     from corpuscle.reporting.evaluations import write_evaluation
 
     with progress_bar("evaluating") as show:
-        result = run(dataset, model=model, split=split, root=data_root, framing=framing, progress=show)
+        result = run(
+            dataset, model=model, split=split, root=data_root, framing=framing, in_common=in_common, progress=show
+        )
     if json:
         print_json(result.to_dict())
     else:
