@@ -4,8 +4,10 @@ const PROPERTIES = new Set(["value", "checked", "disabled", "selected", "hidden"
 
 function put(node, props) {
   for (const [name, value] of Object.entries(props || {})) {
-    if (value === undefined || value === null || value === false && !PROPERTIES.has(name)) continue;
-    if (name === "on") for (const [kind, run] of Object.entries(value)) node.addEventListener(kind, run);
+    if (value === undefined || value === null) continue;
+    if (name.startsWith("aria-")) node.setAttribute(name, String(value));
+    else if (value === false && !PROPERTIES.has(name)) continue;
+    else if (name === "on") for (const [kind, run] of Object.entries(value)) node.addEventListener(kind, run);
     else if (name === "vars") for (const [key, text] of Object.entries(value)) node.style.setProperty(key, text);
     else if (name === "data") Object.assign(node.dataset, value);
     else if (PROPERTIES.has(name)) node[name] = value;

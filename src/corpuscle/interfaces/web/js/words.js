@@ -87,7 +87,7 @@ export function moment(iso) {
   return format(Intl.DateTimeFormat, { dateStyle: "medium", timeStyle: "short" }).format(when);
 }
 
-export function day(when) { return format(Intl.DateTimeFormat, { dateStyle: "long" }).format(when); }
+export function day(when) { return format(Intl.DateTimeFormat, { dateStyle: "medium" }).format(when); }
 
 export function listed(names) { return format(Intl.ListFormat, { type: "conjunction" }).format(names); }
 

@@ -10,6 +10,8 @@ import { say } from "../parts/toasts.js";
 import { skeleton } from "./cell.js";
 
 const MEGABYTE = 2 ** 20;
+/** Notes whose words stand above the figures anyway. */
+const SAID = /^chosen on this split$|^another laboratory, no picture/;
 
 export async function render(root, { signal, query }) {
   root.append(h("div", { class: "page-head" }, h("div", {}, h("h1", {}, t("models.title")), h("p", { class: "lead" }, t("models.lead")))));
@@ -80,7 +82,7 @@ function block(rows, kind) {
   const { dataset, split } = rows[0];
   const headline = rows.find(figure => figure.figure === "balanced accuracy") || rows.find(figure => figure.figure === "mAP50");
   const confusion = rows.find(figure => figure.figure === "confusion matrix" && figure.classes);
-  const notes = [...new Set(rows.map(figure => figure.note).filter(Boolean))];
+  const notes = [...new Set(rows.map(figure => figure.note).filter(note => note && !SAID.test(note)))];
   const title = `${tree("dataset")[dataset] || dataset} · ${tree("split")[split] || split}`;
   return h("section", { class: `card measured-${kind}` },
     h("p", { class: "badge" }, t(`models.kind_${kind}`)), h("h3", {}, title),
@@ -98,5 +100,5 @@ function reliability(row) {
   return h("section", { class: "card" }, h("h2", {}, t("models.reliability")), h("p", { class: "muted small" }, t("models.reliability_how")),
     sets.length ? h("div", { class: "reliability-row" }, sets.map(each => h("figure", {}, reliabilityDiagram(each.bins),
       h("figcaption", { class: "small" }, `${tree("dataset")[each.dataset] || each.dataset} · ${tree("split")[each.split] || each.split}`))))
-      : h("p", { class: "muted" }, icon("about"), " ", t("models.no_reliability")));
+      : h("p", { class: "muted row" }, icon("about"), h("span", {}, t("models.no_reliability"))));
 }

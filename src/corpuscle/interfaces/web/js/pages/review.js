@@ -1,6 +1,6 @@
 /** Review: one cell after the other, the most doubtful first; a key or a click says what it is. */
 import { button, h, icon, show } from "../elements.js";
-import { moment, number, sentence, t } from "../words.js";
+import { moment, number, t } from "../words.js";
 import {
   bus, cellsOf, className, confirm, doubt, imagesOf, label, labelMany, LABEL_ORDER, NOT_A_CELL, path, refreshSession,
   summary, undo, work,
@@ -8,11 +8,10 @@ import {
 import { remember, remembered } from "../memory.js";
 import { get, send } from "../server.js";
 import { probabilityBars, probabilityPie } from "../parts/charts.js";
-import { choices, labelButtons } from "../parts/detail.js";
+import { choices, labelButtons, verdict } from "../parts/detail.js";
 import { differentialTable } from "../parts/differential.js";
 import { exportMenu } from "../parts/exports.js";
 import { heatView } from "../parts/heat.js";
-import { standing, stillRefused } from "../parts/marks.js";
 import { complain, say } from "../parts/toasts.js";
 import { takeChosen } from "../parts/chosen.js";
 import { skeleton } from "./cell.js";
@@ -104,16 +103,12 @@ export async function render(root, { signal, go, query }) {
     if (next) new Image().src = `/v1/cells/${next.id}/crop.png?px=320`;
   }
   function one(cell) {
-    const refused = stillRefused(cell);
     return h("div", { class: "review-one" },
       h("div", { class: "review-picture" }, heatView(cell, 320), h("p", { class: "small muted center" }, whereOf(cell)),
         cell.source === "field" ? h("p", { class: "center" }, h("a", { href: `/field?image=${cell.image}&cell=${cell.id}`, "data-go": "" }, t("review.in_field"))) : null),
       h("div", { class: "review-words" },
-        h("div", { class: `verdict ${refused ? "refused" : ""}`, role: "status" },
-          h("p", { class: "muted small" }, t(cell.label ? "review.label_now" : "review.model_says")),
-          h("p", { class: "verdict-name" }, standing(cell), refused ? h("span", { class: "flag" }, t("cell.refused")) : null,
-            cell.reviewed ? h("span", { class: "seen" }, icon("check", "good"), t("cell.reviewed")) : null),
-          cell.refused ? h("p", { class: "small" }, cell.reason.split("; ").map(sentence).join("; ")) : null),
+        h("div", {}, h("p", { class: "muted small row" }, t(cell.label ? "review.label_now" : "review.model_says"),
+          cell.reviewed ? h("span", { class: "seen" }, icon("check", "good"), t("cell.reviewed")) : null), verdict(cell, "")),
         cell.probabilities ? h("div", { class: "pie-and-bars" }, probabilityPie(cell), probabilityBars(cell)) : null,
         labelButtons(cell, key => act(() => label(cell, key)), { keys: true, finer: state.finer }),
         h("div", { class: "row" },

@@ -7,20 +7,21 @@ import { heatView } from "./heat.js";
 import { mark, named, stillRefused } from "./marks.js";
 import { complain } from "./toasts.js";
 
-function heading(cell) {
+/** What stands of a cell in large letters; of a refused one the reasons, and which class it is nearest to. */
+export function verdict(cell, next = t("cell.refused_next")) {
   const name = cell.class_now || cell.class;
   const sure = cell.confidence === null || cell.confidence === undefined ? null
     : h("p", { class: "muted" }, t("cell.sure", { share: percent(cell.confidence) }));
   if (stillRefused(cell)) {
-    return h("div", { class: "verdict refused" },
-      h("h2", { class: "verdict-name" }, icon("refused"), t("cell.refused")),
+    return h("div", { class: "verdict refused", role: "status" },
+      h("h2", { class: "verdict-name" }, icon("refused"), h("span", {}, t("cell.refused"))),
       h("ul", { class: "reasons" }, cell.reason.split("; ").map(part => h("li", {}, sentence(part)))),
-      cell.class ? h("p", { class: "muted" }, t("cell.nearest"), " ", named(cell.class), " ",
-        cell.confidence === null ? "" : `(${percent(cell.confidence)})`) : null,
-      h("p", { class: "small" }, t("cell.refused_next")));
+      cell.class ? h("p", { class: "named" }, t("cell.nearest"), " ", named(cell.class), " ",
+        cell.confidence === null ? "" : h("span", {}, `(${percent(cell.confidence)})`)) : null,
+      next ? h("p", { class: "small" }, next) : null);
   }
-  return h("div", { class: "verdict" },
-    h("h2", { class: "verdict-name" }, mark(name), className(name)),
+  return h("div", { class: "verdict", role: "status" },
+    h("h2", { class: "verdict-name" }, mark(name), h("span", {}, className(name))),
     cell.label ? labelLine(cell) : sure);
 }
 
@@ -36,7 +37,7 @@ function setLine(cell) {
   if (!cell.set?.length) return null;
   return h("div", { class: "fact" }, h("h3", {}, t("cell.set")),
     h("ul", { class: "chips" }, inOrder(cell.set).map(key => h("li", { class: "chip" }, named(key)))),
-    h("p", { class: "muted small" }, t("cell.set_means", { n: cell.set.length })));
+    h("p", { class: "muted small" }, cell.refused ? t("cell.set_refused") : t("cell.set_means", { n: cell.set.length })));
 }
 
 function attributes(cell) {
@@ -96,7 +97,7 @@ export function cellDetail(cell, { onchange = () => {}, heatPx = 320, actions = 
     h("div", { class: "pie-and-bars" }, probabilityPie(cell), probabilityBars(cell))) : null;
   return h("article", { class: "detail", "aria-label": t("cell.number", { n: cell.number }) },
     h("div", { class: "detail-picture" }, heatView(cell, heatPx), remarks(cell)),
-    h("div", { class: "detail-words" }, heading(cell), setLine(cell), chart, attributes(cell),
+    h("div", { class: "detail-words" }, verdict(cell), setLine(cell), chart, attributes(cell),
       cell.probabilities ? null : h("p", { class: "muted small" }, t("cell.not_asked")),
       relabel(cell, onchange), actions.length ? h("div", { class: "row" }, actions) : null));
 }

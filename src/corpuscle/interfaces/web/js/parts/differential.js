@@ -5,11 +5,14 @@ import { inOrder } from "../work.js";
 import { range, strip } from "./charts.js";
 import { named } from "./marks.js";
 
+/** Below this many leukocytes it says nothing that no erythroblast was found. */
+const ENOUGH = 100;
+
 function flag(row) {
   if (row.flag === "low" || row.flag === "high") {
     return h("span", { class: "flag" }, row.flag === "low" ? "↓ " : "↑ ", t(`differential.${row.flag}`));
   }
-  return row.flag === "unsure" ? h("span", { class: "muted small" }, t("differential.unsure")) : null;
+  return row.flag === "unsure" ? h("span", { class: "muted small unsure" }, t("differential.unsure")) : null;
 }
 
 function line(row) {
@@ -19,7 +22,7 @@ function line(row) {
     h("td", { class: "number strong" }, row.percent === null ? "–" : fixed(row.percent)),
     h("td", { class: "number" }, row.interval ? range(row.interval.low, row.interval.high) : "–"),
     h("td", { class: "strip-cell" }, strip(row)),
-    h("td", {}, row.reference ? `${number(row.reference.low)}–${number(row.reference.high)} ` : "", flag(row)));
+    h("td", { class: "usual" }, row.reference ? `${number(row.reference.low)}–${number(row.reference.high)} ` : "", flag(row)));
 }
 
 function heads() {
@@ -32,7 +35,7 @@ function heads() {
 function beside(differential) {
   const rare = differential.erythroblasts;
   const lines = [];
-  if (rare && rare.per_100_leukocytes !== null) {
+  if (rare && rare.per_100_leukocytes !== null && (rare.n || differential.n >= ENOUGH)) {
     const ends = rare.interval;
     lines.push(t("differential.erythroblasts", { n: rare.n, rate: fixed(rare.per_100_leukocytes),
       ends: ends ? range(ends.low, ends.high) : "–" }));

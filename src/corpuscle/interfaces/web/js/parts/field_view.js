@@ -45,6 +45,7 @@ export class FieldView {
     };
     picture.onerror = () => { if (this.image === image) this.note.textContent = t("field.no_picture"); };
     picture.src = pictureUrl(image);
+    this.canvas.style.setProperty("--ratio", Math.min(2.2, Math.max(0.75, image.width / image.height)));
     this.view.resize();
     this.view.fit();
   }

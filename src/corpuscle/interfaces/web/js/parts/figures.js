@@ -21,7 +21,7 @@ function ends(row) {
   const [low, high] = row.interval;
   if (/in percent/.test(row.figure)) return `${fixed(low, 1)}–${fixed(high, 1)}`;
   if (/absolute error/.test(row.figure)) return `${fixed(low, 2)}–${fixed(high, 2)}`;
-  return `${percent(low, 1)}–${percent(high, 1)}`;
+  return `${fixed(100 * low, 1)}–${percent(high, 1)}`;
 }
 
 const isShare = row => typeof row.value === "number" && row.value >= 0 && row.value <= 1 && !/error|absolute/.test(row.figure);

@@ -12,7 +12,7 @@ for (let level = 0; level < 256; level++) {
   for (let c = 0; c < 3; c++) TABLE[3 * level + c] = HEAT[below][c] + (place - below) * (HEAT[below + 1][c] - HEAT[below][c]);
 }
 
-/** Color a gray map into a canvas. */
+/** Color a gray map into a canvas; where there is no evidence the picture shows through. */
 export function paintHeat(canvas, picture) {
   canvas.width = picture.naturalWidth;
   canvas.height = picture.naturalHeight;
@@ -22,7 +22,7 @@ export function paintHeat(canvas, picture) {
   for (let i = 0; i < pixels.data.length; i += 4) {
     const at = 3 * pixels.data[i];
     pixels.data[i] = TABLE[at]; pixels.data[i + 1] = TABLE[at + 1]; pixels.data[i + 2] = TABLE[at + 2];
-    pixels.data[i + 3] = 255;
+    pixels.data[i + 3] = Math.min(255, 50 + at * 0.36);
   }
   pen.putImageData(pixels, 0, 0);
 }

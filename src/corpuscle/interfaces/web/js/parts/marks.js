@@ -1,5 +1,5 @@
 /** One shape and one color a class, the same on every page: nobody has to tell classes by color alone. */
-import { h, icon, s } from "../elements.js";
+import { h, s } from "../elements.js";
 import { className, classRow, NOT_A_CELL } from "../work.js";
 
 // In a square of 16; the areas look alike.
@@ -40,13 +40,6 @@ export function mark(key, extra = "") {
 /** Mark and name of a class. */
 export function named(key, extra = "") {
   return h("span", { class: `named ${extra}` }, mark(key), h("span", {}, className(key)));
-}
-
-/** What stands of a cell, with a sign where it is refused or was reviewed. */
-export function standing(cell) {
-  return h("span", { class: "named" },
-    stillRefused(cell) ? icon("refused", "caution") : mark(cell.class_now || cell.class),
-    h("span", {}, className(cell.class_now || cell.class)));
 }
 
 /** Refused, and no person has said what it is. */
