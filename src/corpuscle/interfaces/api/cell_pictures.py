@@ -108,19 +108,16 @@ class CellPictures:
         if row["kind"] == "crop":
             return whole
         box = json.loads(cell["facts"])["box"]
-        namer = CellNamer(self._readers.cells(self._known_model(facts)))
+        namer = CellNamer(self._readers.named(facts.get("model", "")))
         cut_out = namer.picture(ArraySource(whole), (box[0], box[1], box[2], box[3]), facts["erythrocyte_px"])
         return np.asarray(cut_out)
 
-    def _known_model(self, facts: dict[str, str]) -> str:
-        """Return the model that a picture was read with, or the default where it is not there any more."""
-        name = facts.get("model", "").rpartition(" ")[0]
-        return name if name in self._readers.names("classification") else ""
+    def _model_of(self, cell: Row) -> str:
+        return str(json.loads(self._store.image(cell["image"])["facts"]).get("model", ""))
 
     def _square(self, cell: Row, picture: Image8) -> Framing:
         """Return the square that was judged."""
-        model = self._known_model(json.loads(self._store.image(cell["image"])["facts"]))
-        reader = self._readers.cells(model)
+        reader = self._readers.named(self._model_of(cell))
         return prepare(picture, reader.bundle.preprocessing, framing=reader.framing)[1]
 
     def crop(self, cell: Row, size_px: int) -> Image8:
@@ -147,8 +144,7 @@ class CellPictures:
             UnknownNameError: The model does not know the class.
         """
         picture = self.picture(cell)
-        facts = json.loads(self._store.image(cell["image"])["facts"])
-        explainer = self._readers.explainer(self._known_model(facts))
+        explainer = self._readers.explainer(self._readers.named(self._model_of(cell)).bundle.name)
         found = explainer.explain(picture, [class_name] if class_name else [])
         key = explainer.known_class(class_name) if class_name else found.maps[0].class_name
         cam = next(item.cam for item in found.maps if item.class_name == key)

@@ -106,6 +106,11 @@ class Readers:
                 self._cells[name, framing] = opened
             return self._cells[name, framing]
 
+    def named(self, model: str) -> CellReader:
+        """Return the reader of `name version`, or the default where there is none of that name any more."""
+        name = model.rpartition(" ")[0]
+        return self.cells(name if name in self.names(CLASSIFICATION) else "")
+
     def fields(self, job: Job, *, model: str = "", detector: str = "", um_per_px: float = 0.0) -> FieldReader:
         """Return a reader of fields that stops with a job; the models behind it are shared.
 

@@ -20,6 +20,7 @@ from corpuscle.interfaces.api.store import NewCell, NewImage, Store
 from corpuscle.interfaces.api.uploads import Upload, Uploads, unlike
 from corpuscle.prediction.engine import Outputs
 from corpuscle.prediction.field_writing import cell_values
+from corpuscle.prediction.fields import FieldReader
 from corpuscle.prediction.writing import prediction_values
 from corpuscle.preprocessing.framing import Picture, shape_of
 from corpuscle.records import CellKind, Failure, FieldReading, Prediction
@@ -63,7 +64,8 @@ def read_crops(
             height, width = shape_of(picture)
             seen[prediction.file] = _Seen(outputs.embedding[0], (width, height))
 
-        number = len(store.images(session))
+        number = _numbers_used(store, session)
+        about = _about(readers.fields(job, model=model), detector=False)
         stream = reader.stream(uploads.paths, workers=readers.workers, visit=visit)
         with _begun(job, uploads), closing(stream) as answers:
             for upload, answer in zip(uploads.good, answers, strict=True):
@@ -73,7 +75,7 @@ def read_crops(
                     continue
                 number += 1
                 new = _crop(store, session, upload, answer, (number, seen.pop(answer.file)))
-                new.facts["model"] = f"{reader.bundle.name} {reader.bundle.version}"
+                new.facts.update(about)
                 job.image_ids.append(store.add_image(new, upload.path))
                 job.done += 1
 
@@ -105,6 +107,24 @@ def _crop(store: Store, session: str, upload: Upload, answer: Prediction, place:
     return NewImage(session, _own_name(store, session, upload), "crop", seen.size_px, known, [cell])
 
 
+def _numbers_used(store: Store, session: str) -> int:
+    """Return the largest number that a crop of a session has."""
+    found = store.rows(
+        "SELECT MAX(number) AS n FROM cells JOIN images ON images.id = image WHERE cells.session = ? AND "
+        "images.kind = 'crop'",
+        session,
+    )
+    return int(found[0]["n"] or 0)
+
+
+def _about(fields: FieldReader, *, detector: bool) -> dict[str, Any]:
+    """Name the models that read a picture."""
+    models = fields.describe()
+    if not detector:
+        del models["detector"]
+    return {"models": models, "model": f"{models['classifier']['name']} {models['classifier']['version']}"}
+
+
 def _own_name(store: Store, session: str, upload: Upload) -> str:
     """Return a name that no other picture of the session has."""
     return unlike(upload.name, [row["name"] for row in store.images(session)])
@@ -119,10 +139,11 @@ def read_fields(
     detector: str = "",
 ) -> Callable[[Job], None]:  # fmt: skip
     """Return the job that counts fields and keeps them with their cells in a session."""
-    reader = readers.cells(model)
+    readers.cells(model)  # an unknown name is refused at once
 
     def work(job: Job) -> None:
         fields = readers.fields(job, model=model, detector=detector, um_per_px=um_per_px)
+        about = _about(fields, detector=True)
         stream = fields.stream(uploads.paths, workers=readers.workers)
         with _begun(job, uploads), closing(stream) as answers:
             for upload, answer in zip(uploads.good, answers, strict=True):
@@ -131,7 +152,7 @@ def read_fields(
                     _note(job, uploads.failure(answer))
                     continue
                 new = _field(store, session, upload, answer, fields.detector.erythrocyte_px)
-                new.facts["model"] = f"{reader.bundle.name} {reader.bundle.version}"
+                new.facts.update(about)
                 job.image_ids.append(store.add_image(new, upload.path))
                 job.done += 1
 

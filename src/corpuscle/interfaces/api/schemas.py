@@ -29,11 +29,12 @@ __all__ = [
     "SessionBody",
     "SessionChange",
     "SessionList",
+    "SessionMap",
     "Summary",
     "Taxonomy",
     "Undone",
     "Version",
-]  # fmt: skip
+]
 
 
 class _Shape(BaseModel):
@@ -338,6 +339,16 @@ class Summary(_Shape):
     n_reviewed: int
     n_cells: int
     classes: list[dict[str, Any]]
+
+
+class SessionMap(_Shape):
+    """A map of the cells of a session."""
+
+    model_config = _like(
+        {"method": "pca", "points": [{"cell": "c1c2c3c4c5c6c7c8", "x": 0.1, "y": 2.0, "class": "monocyte"}]}
+    )
+    method: str
+    points: list[dict[str, Any]]
 
 
 class Taxonomy(_Shape):

@@ -57,9 +57,9 @@ def _cell(row: Row, image: Row) -> FieldCell:
     facts = json.loads(row["facts"])
     by_person = row["label"] is not None
     same = not by_person or row["label"] == row["class"]
-    box = facts.get("box") or (0.0, 0.0, float(image["width"]), float(image["height"]))
+    box = facts.get("box") or _judged(facts["framing"], image)
     return FieldCell(
-        number=row["number"] if facts.get("box") else 1,
+        number=row["number"],
         kind=kind_now(row),  # type: ignore[arg-type]
         box=(box[0], box[1], box[2], box[3]),
         score=1.0 if facts.get("score") is None else facts["score"],
@@ -73,6 +73,16 @@ def _cell(row: Row, image: Row) -> FieldCell:
         prediction_set=tuple(facts.get("set", ())) if same else (),
         probabilities=(facts.get("probabilities") or {}) if same else {},
     )
+
+
+def _judged(framing: dict[str, Any], image: Row) -> tuple[float, float, float, float]:
+    """Return the part of a crop that was judged, as a box inside it."""
+    x_min, y_min = max(0.0, framing["x_min"]), max(0.0, framing["y_min"])
+    x_max = min(float(image["width"]), framing["x_min"] + framing["side_px"])
+    y_max = min(float(image["height"]), framing["y_min"] + framing["side_px"])
+    if x_max - x_min < 1 or y_max - y_min < 1:
+        return 0.0, 0.0, float(image["width"]), float(image["height"])
+    return x_min, y_min, x_max, y_max
 
 
 def summary_of(store: Store, session: str, *, interval: str = "wilson") -> dict[str, Any]:

@@ -105,7 +105,7 @@ def plain_name(given: str | None) -> str:
     text = unicodedata.normalize("NFC", (given or "").encode("utf-8", "replace").decode())
     text = re.split(r"[/\\]", text)[-1]
     text = "".join(" " if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp") else letter for letter in text)
-    text = " ".join(text.split()).strip(". ")
+    text = " ".join(text.split()).strip(". ").lstrip("=+-@ ")  # no formula in a table, no option of a command
     if len(text) > _LONGEST_NAME:
         stem, dot, suffix = text.rpartition(".")
         text = (stem or suffix)[: _LONGEST_NAME - 10] + (dot + suffix[:9] if stem else "")
