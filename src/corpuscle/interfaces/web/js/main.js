@@ -62,7 +62,7 @@ async function route({ focus = false } = {}) {
 }
 
 function brand() {
-  return h("a", { href: "/cell", class: "brand", "data-go": "" },
+  return h("a", { href: "/cell", class: "brand", "data-go": "", "aria-label": "Corpuscle" },
     s("svg", { viewBox: "0 0 32 32", class: "brand-mark", "aria-hidden": "true" },
       s("circle", { cx: 16, cy: 16, r: 14.5, class: "brand-cell" }),
       s("path", { d: "M11.2 13.2 20 11.4l-1.2 9", class: "brand-bridge" }),
