@@ -100,7 +100,12 @@ def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
     contexts, wrong = [], []
 
     def make(
-        locale: str = "en", theme: str = "light", *, session: str = "", size: tuple[int, int] = (1366, 850)
+        locale: str = "en",
+        theme: str = "light",
+        *,
+        session: str = "",
+        size: tuple[int, int] = (1366, 850),
+        calm: bool = True,
     ) -> Any:
         context = browser.new_context(
             base_url=server.url, locale=locale, color_scheme=theme, reduced_motion="reduce",
@@ -114,7 +119,9 @@ def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page = context.new_page()
         page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: wrong.append(f"script: {error}"))
-        page.on("console", lambda said: wrong.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on(
+            "console", lambda said: wrong.append(f"console: {said.text}") if calm and said.type == "error" else None
+        )
         own = (server.url, "data:", "blob:")
         page.on(
             "request",

@@ -93,10 +93,9 @@ def test_all_text_of_a_page_changes_with_the_language(open_page, filled):
     page.goto("/review")
     page.wait_for_selector(".review-one")
     page.get_by_role("button", name="Español").click()
-    page.wait_for_selector("html[lang=es] .review-one")
-    text = page.locator("body").inner_text()
     english, spanish = words("en")["review"], words("es")["review"]
-    assert spanish["session_done"] in text
+    page.get_by_text(spanish["session_done"]).wait_for()
+    text = page.locator("body").inner_text()
     assert english["session_done"] not in text
     page.reload()
     page.wait_for_selector("html[lang=es] .review-one")

@@ -209,7 +209,7 @@ def test_the_first_page_is_small_and_fast(open_page, server, capsys):
 
 
 def test_a_server_that_is_gone_is_said_in_one_sentence(open_page, server, filled):
-    page = open_page(session=filled)
+    page = open_page(session=filled, calm=False)
     page.goto("/cell")
     page.wait_for_selector(".tile")
     page.route(

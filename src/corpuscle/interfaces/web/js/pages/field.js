@@ -119,11 +119,11 @@ export async function render(root, { signal, go, query }) {
   function drawCounts(values) {
     const here = state.image.counts || {}, all = values.counts || {};
     const of = (from, kind) => from[kind] ?? from[`${kind}s`] ?? 0;
-    show(counts, h("h2", {}, t("field.counts")), h("div", { class: "scroll" }, h("table", { class: "table" },
+    show(counts, h("h2", {}, t("field.counts")), h("table", { class: "table" },
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("field.kind")), h("th", { scope: "col", class: "number" }, t("field.here")),
         h("th", { scope: "col", class: "number" }, t("field.in_all")))),
       h("tbody", {}, KINDS.map(kind => h("tr", {}, h("th", { scope: "row" }, t(`kind.${kind}`)),
-        h("td", { class: "number" }, number(of(here, kind))), h("td", { class: "number strong" }, number(of(all, kind)))))))),
+        h("td", { class: "number" }, number(of(here, kind))), h("td", { class: "number strong" }, number(of(all, kind))))))),
     h("p", { class: "muted small" }, t("field.not_per_ul")));
   }
   function drawGalleries() {

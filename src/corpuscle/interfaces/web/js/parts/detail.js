@@ -42,11 +42,12 @@ function setLine(cell) {
 
 function attributes(cell) {
   if (!cell.attributes?.length) return null;
-  const words = (kind, key) => tree(`attribute.${kind}`)[key] || String(key).replaceAll("_", " ");
+  const nameOf = row => tree("attribute.name")[row.name] || String(row.name).replaceAll("_", " ");
+  const valueOf = row => tree("attribute.value")[row.name]?.[row.value] || String(row.value);
   return h("div", { class: "fact" }, h("h3", {}, t("cell.attributes")),
     h("dl", { class: "pairs" }, cell.attributes.map(row => [
-      h("dt", {}, words("name", row.name)),
-      h("dd", {}, words("value", row.value),
+      h("dt", {}, nameOf(row)),
+      h("dd", {}, valueOf(row),
         row.confidence === null || row.confidence === undefined ? "" : h("span", { class: "muted" }, ` ${percent(row.confidence, 0)}`)),
     ])));
 }
