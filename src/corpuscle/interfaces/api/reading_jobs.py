@@ -41,7 +41,8 @@ def _begun(job: Job, uploads: Uploads) -> Iterator[None]:
     for failure in uploads.failures:
         _note(job, failure)
     try:
-        yield
+        with uploads.named_in_errors():
+            yield
     finally:
         uploads.close()
 

@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 from PIL import Image
 
 from corpuscle.data.labeled import LabeledCell
-from corpuscle.errors import UnknownNameError
+from corpuscle.errors import UnknownNameError, UnreadableImageError
 from corpuscle.explanation.heat_map import overlay
 from corpuscle.explanation.projection import check_method, make_map
 from corpuscle.interfaces.api.cell_pictures import png_bytes
@@ -82,6 +82,7 @@ async def classify(request: Request, bench: Bench, model: ModelName = "", framin
                     writer.add(judged)
         for failure in uploads.in_order(lost):
             writer.add(failure)
+        _check_some(uploads, lost)
         writer.close()
         whole = text.getvalue()
         values = json.loads(whole)
@@ -124,12 +125,19 @@ async def count(
                     readings.append(replace(answer, file=uploads.name_of(answer.file)))
                     _told(job, tell, "field", _with_cells(field_values(readings[-1]), readings[-1]))
         lost = uploads.in_order(failures)
+        _check_some(uploads, lost)
         values = summary_values(readings, reader.describe(), failures=lost, interval=interval)
         tell({"summary": values})
         whole = [_with_cells(row, reading) for row, reading in zip(values["fields"], readings, strict=True)]
         return json.dumps({**values, "fields": whole}, ensure_ascii=False)
 
     return await _answered(request, bench, "count", work)
+
+
+def _check_some(uploads: Uploads, lost: list[Failure]) -> None:
+    """Refuse an answer in which no picture was read."""
+    if len(lost) == len(uploads):
+        raise UnreadableImageError(lost[0].reason)
 
 
 def _with_cells(values: dict[str, Any], reading: FieldReading) -> dict[str, Any]:
@@ -160,10 +168,7 @@ async def explain(
 
     def work(job: Job, uploads: Uploads, tell: Told) -> dict[str, Any]:  # noqa: ARG001
         upload = uploads.good[0]
-        try:
-            found = explainer.explain(upload.path, wanted)
-        except Exception as error:
-            raise _named(error, uploads) from error
+        found = explainer.explain(upload.path, wanted)
         maps = [
             {
                 "class": item.class_name, "probability": round(item.probability, 6),
@@ -176,15 +181,6 @@ async def explain(
         return {"notice": NOTICE, "method": method, "prediction": said, "maps": maps}
 
     return await _answered(request, bench, "explain", work, names=("file", "files"))
-
-
-def _named(error: Exception, uploads: Uploads) -> Exception:
-    """Return an error that names the user's picture instead of a path of the server."""
-    from corpuscle.errors import ImageError
-
-    if not isinstance(error, ImageError):
-        return error
-    return type(error)(uploads.failure(Failure(str(uploads.good[0].path), str(error))).reason)
 
 
 def _drawn(picture: npt.NDArray[np.uint8], cam: npt.NDArray[np.float32]) -> dict[str, str]:
@@ -259,7 +255,8 @@ async def _answered(
         loop.call_soon_threadsafe(told.put_nowait, line)
 
     def run(job: Job) -> Any:
-        return work(job, uploads, tell if lines else _untold)
+        with uploads.named_in_errors():
+            return work(job, uploads, tell if lines else _untold)
 
     try:
         job, future = bench.jobs.submit(kind, run, total=len(uploads))

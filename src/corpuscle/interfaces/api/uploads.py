@@ -6,7 +6,8 @@ import re
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -63,6 +64,16 @@ class Uploads:
         """Return a failure that names the user's picture instead of a path of the server."""
         name = self.name_of(failure.file) or failure.file
         return Failure(name, without_paths(failure.reason, [(item.path, item.name) for item in self.good]))
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Turn failures inside the block into answers that name the user's pictures instead of paths of the server."""
+        try:
+            yield
+        except CorpuscleError as error:
+            problem = problem_of(error)
+            text = without_paths(problem.message, [(item.path, item.name) for item in self.good])
+            raise ProblemError(problem.status_code, text, code=problem.code) from error
 
     def in_order(self, failures: Iterable[Failure]) -> list[Failure]:
         """Return failures in the order in which their pictures came."""
