@@ -139,3 +139,9 @@ def test_the_first_page_is_small():
     files = {path.resolve() for path in (named | scripts | words | {WEB / "index.html"})}
     assert len(files) > 15
     assert sum(path.stat().st_size for path in files) < MOST_FIRST_PAGE_BYTES
+
+
+def test_the_first_page_asks_for_all_its_modules_at_once():
+    asked = set(re.findall(r'<link rel="modulepreload" href="/static/([^"]+)"', text_of(WEB / "index.html")))
+    needed = imports_of(WEB / "js" / "main.js") | imports_of(WEB / "js" / "pages" / "cell.js")
+    assert asked | {"js/main.js"} == {path.resolve().relative_to(WEB.resolve()).as_posix() for path in needed}

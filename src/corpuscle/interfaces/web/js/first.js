@@ -8,5 +8,10 @@
   } catch { /* Storage may be forbidden; the page works without memory. */ }
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = theme === "system" ? (dark ? "dark" : "light") : theme;
-  if (locale) root.lang = locale;
+  if (locale) {
+    root.lang = locale;
+    const words = document.createElement("link");
+    Object.assign(words, { rel: "preload", as: "fetch", href: `/static/locales/${locale}.json`, crossOrigin: "anonymous" });
+    document.head.append(words);
+  }
 })();

@@ -158,12 +158,15 @@ function clicks() {
 }
 
 async function start() {
-  await speak(preferred());
-  onLocked(askToken);
+  const spoken = speak(preferred());
+  onLocked(async again => { await spoken; return askToken(again); });
+  const begun = begin();
+  begun.catch(() => {});
+  await spoken;
   frame();
   clicks();
   keys();
-  try { await begin(); } catch (error) { complain(error); }
+  try { await begun; } catch (error) { complain(error); }
   bus.addEventListener("session", () => route());
   bus.addEventListener("line", () => document.querySelector(".session-button")?.replaceWith(sessionButton()));
   await route();

@@ -70,12 +70,17 @@ export function withQuery(path, query = {}) {
   return pairs.length ? `${path}?${new URLSearchParams(pairs)}` : path;
 }
 
+let limits = null;
+
 /** Cut files into uploads that the server's limits allow. */
-export function portions(files) {
+export async function portions(files) {
+  limits ??= (await get("/v1/version")).limits || {};
+  const mostBytes = Math.min(MOST_BYTES, 0.9e6 * (limits.upload_mb || Infinity));
+  const mostFiles = Math.min(MOST_FILES, limits.files || MOST_FILES);
   const parts = [];
   let bytes = 0;
   for (const file of files) {
-    const fresh = !parts.length || parts.at(-1).length >= MOST_FILES || bytes + file.size > MOST_BYTES;
+    const fresh = !parts.length || parts.at(-1).length >= mostFiles || bytes + file.size > mostBytes;
     if (fresh) { parts.push([]); bytes = 0; }
     parts.at(-1).push(file);
     bytes += file.size;

@@ -20,12 +20,13 @@ export function tell(kind, detail) { bus.dispatchEvent(new CustomEvent(kind, { d
 
 /** Load the classes and go back to the session of the last visit, or to that of the address. */
 export async function begin() {
+  const asked = new URLSearchParams(location.search).get("s") || remembered("session");
+  const opened = asked ? openSession(asked, { quiet: true }).catch(() => leaveSession()) : null;
   const { classes } = await get("/v1/taxonomy");
   work.classes = classes;
   for (const row of classes) byKey.set(row.key, row);
   knowClasses(classes);
-  const asked = new URLSearchParams(location.search).get("s") || remembered("session");
-  if (asked) await openSession(asked).catch(() => leaveSession());
+  await opened;
 }
 
 export function classRow(key) { return byKey.get(key); }

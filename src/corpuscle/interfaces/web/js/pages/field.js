@@ -18,7 +18,7 @@ const KINDS = ["leukocyte", "erythrocyte", "platelet"];
 
 export async function render(root, { signal, go, query }) {
   const shows = { boxes: true, numbers: true, leukocyte: true, erythrocyte: true, platelet: true };
-  const state = { images: [], image: null, cells: [], open: "", grids: [] };
+  const state = { images: [], image: null, cells: [], all: null, open: "", grids: [], scope: remembered("gallery") || "here" };
   const size = h("input", { type: "number", id: "um", min: "0.005", max: "4", step: "0.001", inputmode: "decimal", value: remembered("um") });
   size.addEventListener("input", () => remember("um", size.value));
   const source = intake({ kind: "field", signal, small: true, query: () => ({ um_per_px: size.value }), ondone: ids => load(ids.at(-1)) });
@@ -40,6 +40,7 @@ export async function render(root, { signal, go, query }) {
 
   async function load(wanted = query.get("image")) {
     state.images = await imagesOf("field");
+    state.all = null;
     if (signal.aborted) return;
     place.classList.toggle("first", !state.images.length);
     source.element.classList.toggle("small", Boolean(state.images.length));
@@ -51,16 +52,16 @@ export async function render(root, { signal, go, query }) {
     await open(state.images.find(image => image.id === wanted) || state.images.find(image => image.id === state.image?.id) || state.images[0]);
     await follow();
   }
-  async function open(image) {
+  async function open(image, wanted = query.get("cell")) {
     state.image = image;
     drawStrip();
     state.cells = await cellsOf({ image: image.id, order: "number" });
     if (signal.aborted || state.image !== image) return;
     view.open(image, state.cells);
-    const asked = state.cells.find(cell => cell.id === query.get("cell"));
+    const asked = state.cells.find(cell => cell.id === wanted);
     state.open = asked?.id || "";
     drawAbout();
-    drawGalleries();
+    drawGalleries().catch(complain);
     drawSide();
     if (asked) view.choose(asked.id);
   }
@@ -126,16 +127,32 @@ export async function render(root, { signal, go, query }) {
         h("td", { class: "number" }, number(of(here, kind))), h("td", { class: "number strong" }, number(of(all, kind))))))),
     h("p", { class: "muted small" }, t("field.not_per_ul")));
   }
-  function drawGalleries() {
+  /** Open a cell of the gallery, which may lie in another field; the field and the cell come into view. */
+  async function fromGallery(cell) {
+    const image = state.images.find(each => each.id === cell.image);
+    if (image !== state.image) await open(image, cell.id); else pick(cell);
+    (matchMedia("(min-width: 64rem)").matches ? body : side).scrollIntoView({ block: "start" });
+  }
+  async function drawGalleries() {
+    const many = state.images.length > 1, everywhere = many && state.scope === "all";
+    if (everywhere && !state.all) state.all = (await cellsOf({ order: "number" })).filter(cell => cell.source === "field");
+    if (signal.aborted) return;
+    const scope = key => h("button", { type: "button", class: "chip", "aria-pressed": state.scope === key, on: { click: () => {
+      state.scope = key;
+      remember("gallery", key);
+      drawGalleries().then(() => galleries.querySelector(".chip[aria-pressed=true]")?.focus(), complain);
+    } } }, t(`field.gallery_${key}`));
+    const head = h("div", { class: "card-head" }, h("h2", {}, t("gallery.by_class")),
+      many ? h("div", { class: "chips", role: "group", "aria-label": t("gallery.filter") }, scope("here"), scope("all")) : null);
     const groups = new Map();
-    for (const cell of state.cells) {
+    for (const cell of everywhere ? state.all : state.cells) {
       const key = stillRefused(cell) ? "refused" : cell.class_now || cell.class || cell.kind;
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(cell);
     }
     const keys = [...inOrder([...groups.keys()].filter(key => key !== "refused")), ...(groups.has("refused") ? ["refused"] : [])];
     state.grids = [];
-    show(galleries, h("h2", {}, t("gallery.by_class")), keys.map(key => {
+    show(galleries, head, keys.map(key => {
       const cells = groups.get(key), words = key === "refused" ? t("cell.refused") : className(key);
       const box = h("div", {});
       const fold = h("details", { class: "fold gallery-fold", open: key !== "erythrocyte" },
@@ -143,7 +160,7 @@ export async function render(root, { signal, go, query }) {
           h("span", { class: "count" }, number(cells.length))), box);
       const fill = () => {
         if (!fold.open || box.firstChild) return;
-        const grid = gallery(cells.slice(0), { open: cell => pick(cell), label: words });
+        const grid = gallery(cells.slice(0), { open: cell => fromGallery(cell).catch(complain), label: words });
         state.grids.push(grid);
         box.append(grid.element);
       };
@@ -161,10 +178,11 @@ export async function render(root, { signal, go, query }) {
   function replace(cell) {
     const at = state.cells.findIndex(each => each.id === cell.id);
     if (at >= 0) state.cells[at] = cell;
+    state.all = null;
     view.cells = state.cells;
     view.view.redraw();
     drawSide();
-    drawGalleries();
+    drawGalleries().catch(complain);
     follow().catch(complain);
     side.querySelector("summary")?.focus();
   }

@@ -95,7 +95,7 @@ const SHORTCUTS = {
   gallery: [["← ↑ → ↓", "move"], ["Enter", "open"]],
   field: [["+ −", "zoom"], ["0", "fit"], ["← ↑ → ↓", "pan"], ["n p", "next_cell"]],
   review: [["1 … 9", "label"], ["0", "not_a_cell"], ["Enter", "confirm"], ["s", "skip"], ["b", "back"], ["u", "undo"]],
-  map: [["+ −", "zoom"], ["← ↑ → ↓", "pan"], ["Shift", "lasso"]],
+  map: [["+ −", "zoom"], ["← ↑ → ↓", "pan"], ["n p", "next_cell"], ["Enter", "open"], ["Shift", "lasso"]],
 };
 
 /** The list of all keys. */

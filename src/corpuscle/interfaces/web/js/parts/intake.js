@@ -75,7 +75,8 @@ export function intake({ kind, ondone, query = () => ({}), small = false, signal
       h("ul", { class: "notes small" }, failures.slice(0, 20).map(each => h("li", {}, sentence(each.reason)))),
       failures.length > 20 ? h("p", { class: "small" }, t("intake.failed_more", { n: failures.length - 20 })) : null)));
   }
-  async function run(starts, all) {
+  /** Run one job after the other; `plan` gives a function for each that starts it. */
+  async function run(plan, all) {
     if (state.busy) return;
     Object.assign(state, { busy: true, stopped: false });
     zone.classList.add("busy");
@@ -84,7 +85,7 @@ export function intake({ kind, ondone, query = () => ({}), small = false, signal
     try {
       await anySession();
       show(status, h("div", { class: "job" }, h("progress", { "aria-label": t("intake.progress") }), h("span", {}, t("intake.sending"))));
-      for (const start of starts) {
+      for (const start of await plan()) {
         if (state.stopped) break;
         const { job } = await start();
         const end = await follow(job, each => tell(each, before, all));
@@ -105,10 +106,11 @@ export function intake({ kind, ondone, query = () => ({}), small = false, signal
   }
   function take(files) {
     if (!files.length) return;
-    run(portions(files).map(part => () => upload(withQuery(path(routes[kind]), { ...models(), ...query() }), part)), files.length);
+    const where = () => withQuery(path(routes[kind]), { ...models(), ...query() });
+    run(async () => (await portions(files)).map(part => () => upload(where(), part)), files.length);
   }
   function example() {
-    run([() => send("POST", withQuery(path("examples"), models()), { kind })], 0);
+    run(() => [() => send("POST", withQuery(path("examples"), models()), { kind })], 0);
   }
   listen(zone, take, signal);
   return { element: zone, take };
