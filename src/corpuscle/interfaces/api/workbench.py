@@ -60,8 +60,10 @@ _ABOUT = {
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Describe the errors of a route for OpenAPI; 401, 403 and 422 can come from every one."""
-    return {status: {"model": Problem, "description": _ABOUT[status]} for status in sorted({401, 403, 422, *statuses})}
+    """Describe the errors of a route for OpenAPI; 400, 401, 403 and 422 can come from every one."""
+    return {
+        status: {"model": Problem, "description": _ABOUT[status]} for status in sorted({400, 401, 403, 422, *statuses})
+    }
 
 
 def files_body(field: str = "files", *, many: bool = True) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,10 @@ from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note
 
 if TYPE_CHECKING:
     from corpuscle.interfaces.api.settings import ServerSettings
+    from corpuscle.interfaces.server_load import ServerBenchmark
+    from corpuscle.reporting.ledger import Figure
 
-__all__ = ["serve"]
+__all__ = ["serve", "time_server"]
 
 
 def serve(
@@ -62,6 +65,20 @@ def serve(
     run_server(settings, open_page=open_page)
 
 
+def time_server(
+    model: str, users: int, uploads: int, show: Callable[[int, int], None]
+) -> tuple[ServerBenchmark, list[Figure]]:
+    """Measure how a server bears many users, for `corpuscle benchmark server`."""
+    try:
+        import uvicorn  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("The workbench", "web") from error
+    from corpuscle.interfaces.server_load import benchmark_server, load_figures
+
+    result = benchmark_server(model, users=users, uploads=uploads, progress=show)
+    return result, load_figures(result)
+
+
 def default_store() -> Path:
     """Return the folder that keeps sessions where none is named."""
     from platformdirs import user_data_path
@@ -81,19 +98,19 @@ def run_server(settings: ServerSettings, *, open_page: bool = False) -> None:
 
     from corpuscle.interfaces.api.app import create_app, open_workbench
 
-    listening = _listen(settings)
-    address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
-    app = create_app(open_workbench(settings))
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5,
-        timeout_keep_alive=30, proxy_headers=False,
-    )  # fmt: skip
-    note(f"The workbench is at {address}/ (Ctrl-C ends it). Preliminary. Not a medical device.")
-    if open_page:
-        import webbrowser
+    with _listen(settings) as listening:
+        address = f"http://{_shown(settings.host)}:{listening.getsockname()[1]}"
+        app = create_app(open_workbench(settings))
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5,
+            timeout_keep_alive=30, proxy_headers=False,
+        )  # fmt: skip
+        note(f"The workbench is at {address}/ (Ctrl-C ends it). Preliminary. Not a medical device.")
+        if open_page:
+            import webbrowser
 
-        webbrowser.open(address + "/")
-    uvicorn.Server(config).run(sockets=[listening])
+            webbrowser.open(address + "/")
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _shown(host: str) -> str:
