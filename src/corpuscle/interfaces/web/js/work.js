@@ -118,8 +118,8 @@ export async function labelMany(cells, key) {
 
 /** Take the last label back; returns what was undone, or null where there is nothing. */
 export async function undo() {
-  const { undone, cell } = await send("POST", path("undo"), { who: who() });
-  if (undone) changed(cell);
+  const { undone, cell, cells } = await send("POST", path("undo"), { who: who() });
+  if (undone) changed(cells?.length > 1 ? null : cell);
   return { undone, cell };
 }
 

@@ -21,6 +21,10 @@ export async function render(root, { signal, query }) {
   if (signal.aborted) return;
   const defaults = { classification: first, detection: detector || models.find(row => row.task === "detection")?.name };
   const inUse = row => ((row.task === "detection" ? chosenDetector() : chosenModel()) || defaults[row.task]) === row.name;
+  for (const task of ["classification", "detection"]) {
+    const name = task === "detection" ? chosenDetector() : chosenModel();
+    if (name && !models.some(row => row.task === task && row.name === name)) chooseModel(task, "");
+  }
   let open = models.find(row => row.name === query.get("model")) || models.find(row => row.task === "classification" && inUse(row)) || models[0];
   const list = h("ul", { class: "model-list" });
   const card = h("div", { class: "model-detail" });

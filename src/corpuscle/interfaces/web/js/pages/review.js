@@ -3,7 +3,7 @@ import { button, h, icon, show } from "../elements.js";
 import { moment, number, t } from "../words.js";
 import {
   bus, cellsOf, className, confirm, doubt, imagesOf, label, labelMany, LABEL_ORDER, NOT_A_CELL, path, refreshSession,
-  summary, undo, work,
+  summary, undo, who, work,
 } from "../work.js";
 import { remember, remembered } from "../memory.js";
 import { get, send } from "../server.js";
@@ -25,6 +25,9 @@ function within(cell, scope) {
   if (scope === "leukocytes") return cell.kind !== "erythrocyte" && cell.kind !== "platelet";
   return cell.kind !== "erythrocyte";
 }
+
+/** A session was marked as reviewed, or no longer so. */
+const kindOf = entry => (entry.what === "reviewed" && entry.to !== "reviewed" ? "unreviewed" : entry.what);
 
 export async function render(root, { signal, go, query }) {
   const state = { cells: [], images: new Map(), queue: [], at: 0, scope: remembered("scope") || "doubtful", chosen: takeChosen(), finer: false, busy: false };
@@ -70,7 +73,7 @@ export async function render(root, { signal, go, query }) {
   function logList(entries) {
     if (!entries.length) return h("p", { class: "muted small" }, t("review.log_empty"));
     return h("ol", { class: "log", reversed: true }, [...entries].reverse().slice(0, 100).map(entry => h("li", {},
-      h("span", {}, t(`log.${entry.what}`, { from: entry.from ? className(entry.from) : "–", to: entry.to ? className(entry.to) : "–",
+      h("span", {}, t(`log.${kindOf(entry)}`, { from: entry.from ? className(entry.from) : "–", to: entry.to ? className(entry.to) : "–",
         cell: numberOf(entry.cell) })),
       h("span", { class: "muted small" }, `${entry.who || "–"} · ${moment(entry.when)}`))));
   }
@@ -143,7 +146,7 @@ export async function render(root, { signal, go, query }) {
   }
   async function reviewed(on) {
     try {
-      await send("PATCH", `/v1/sessions/${work.sid}`, { reviewed: on });
+      await send("PATCH", `/v1/sessions/${work.sid}`, { reviewed: on, who: who() });
       await refreshSession();
       say(t(on ? "review.session_marked" : "review.session_open"));
       await follow();

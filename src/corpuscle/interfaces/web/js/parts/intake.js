@@ -1,12 +1,21 @@
 /** Where pictures come in: dropped, pasted, chosen, a folder, or drawn examples; and the job that reads them. */
 import { button, freshId, h, show } from "../elements.js";
 import { number, sentence, t } from "../words.js";
-import { anySession, chosenDetector, chosenModel, path, refreshSession } from "../work.js";
-import { follow, portions, remove, send, upload, withQuery } from "../server.js";
+import { anySession, chooseModel, chosenDetector, chosenModel, path, refreshSession } from "../work.js";
+import { follow, get, portions, remove, send, upload, withQuery } from "../server.js";
 import { complain } from "./toasts.js";
 
 const PICTURES = "image/png,image/jpeg,image/tiff,image/webp,image/bmp,.tif,.tiff";
 const NAME = /\.(bmp|jpe|jpe?g|png|tiff?|webp)$/i;
+
+/** A model that was chosen once may be gone from this server; then the server's own reads. */
+async function forgetGoneModels() {
+  if (!chosenModel() && !chosenDetector()) return;
+  const { models } = await get("/v1/models");
+  const names = new Set(models.map(row => row.name));
+  if (!names.has(chosenModel())) chooseModel("classification", "");
+  if (!names.has(chosenDetector())) chooseModel("detection", "");
+}
 
 async function entriesOf(transfer) {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -85,6 +94,7 @@ export function intake({ kind, ondone, query = () => ({}), small = false, signal
     try {
       await anySession();
       show(status, h("div", { class: "job" }, h("progress", { "aria-label": t("intake.progress") }), h("span", {}, t("intake.sending"))));
+      await forgetGoneModels();
       for (const start of await plan()) {
         if (state.stopped) break;
         const { job } = await start();
