@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,6 +53,21 @@ def client(tmp_path_factory: pytest.TempPathFactory, _discs) -> Iterator[TestCli
     app = create_app(open_workbench(ServerSettings(store=tmp_path_factory.mktemp("shared") / "store")))
     with TestClient(app, base_url=BASE, headers={"X-Corpuscle": "1"}) as shared:
         yield shared
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, _discs) -> Iterator[str]:
+    """The address of a server behind a real socket."""
+    import uvicorn
+
+    app = create_app(open_workbench(ServerSettings(store=tmp_path_factory.mktemp("live") / "store")))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join(20)
 
 
 def png(image: np.ndarray) -> bytes:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
 from pathlib import Path
 from unittest import SkipTest
 
@@ -13,15 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 
 schemathesis = pytest.importorskip("schemathesis")
-import uvicorn  # noqa: E402
 from schemathesis.specs.openapi.checks import (  # noqa: E402
     content_type_conformance,
     response_schema_conformance,
     status_code_conformance,
 )
-
-from corpuscle.interfaces.api.app import create_app, open_workbench  # noqa: E402
-from corpuscle.interfaces.api.settings import ServerSettings  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 CHECKS = (
@@ -33,18 +27,9 @@ CHECKS = (
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory):
-    """A server behind a real socket: the schema's own way to call an application would start and end it each time."""
-    workbench = open_workbench(ServerSettings(store=tmp_path_factory.mktemp("api") / "store"))
-    config = uvicorn.Config(create_app(workbench), log_level="critical", access_log=False)
-    server, listening = uvicorn.Server(config), socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    yield schemathesis.openapi.from_url(f"{address}/openapi.json", wait_for_schema=20)
-    server.should_exit = True
-    thread.join(20)
-    listening.close()
+def api(live):
+    """The description, read through a real socket: the schema's own way would start and end the server each time."""
+    return schemathesis.openapi.from_url(f"{live}/openapi.json", wait_for_schema=20)
 
 
 def attack(api, examples: int) -> set[str]:
