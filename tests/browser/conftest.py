@@ -27,8 +27,8 @@ START_S = 60
 class Server:
     """`corpuscle serve` as a process of its own, which can be stopped and started again on the same store."""
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, store: Path, token: str = "") -> None:
+        self.store, self.token = store, token
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -40,7 +40,8 @@ class Server:
         command = [sys.executable, "-c", "from corpuscle.interfaces.cli import main; main()", "serve",
                    "--port", str(self.port), "--store", str(self.store)]  # fmt: skip
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            environment = os.environ | {"CORPUSCLE_TOKEN": self.token}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/v1/health", timeout=5) as answer:
@@ -60,6 +61,12 @@ class Server:
                 self.process.kill()
                 self.process.wait(20)
         self.process = None
+
+
+@pytest.fixture(scope="session")
+def serve() -> type[Server]:
+    """The class of servers, for tests that start one of their own."""
+    return Server
 
 
 @pytest.fixture(scope="session")
@@ -106,9 +113,10 @@ def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         session: str = "",
         size: tuple[int, int] = (1366, 850),
         calm: bool = True,
+        url: str = server.url,
     ) -> Any:
         context = browser.new_context(
-            base_url=server.url, locale=locale, color_scheme=theme, reduced_motion="reduce",
+            base_url=url, locale=locale, color_scheme=theme, reduced_motion="reduce",
             viewport={"width": size[0], "height": size[1]},
         )  # fmt: skip
         contexts.append(context)
@@ -122,7 +130,7 @@ def open_page(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.on(
             "console", lambda said: wrong.append(f"console: {said.text}") if calm and said.type == "error" else None
         )
-        own = (server.url, "data:", "blob:")
+        own = (url, "data:", "blob:")
         page.on(
             "request",
             lambda asked: None if asked.url.startswith(own) else wrong.append(f"left the machine: {asked.url}"),

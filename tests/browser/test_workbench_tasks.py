@@ -218,3 +218,75 @@ def test_a_server_that_is_gone_is_said_in_one_sentence(open_page, server, filled
     )
     page.evaluate("history.pushState(null, '', '/models'); dispatchEvent(new PopStateEvent('popstate'))")
     page.get_by_role("heading", name="This did not work").wait_for()
+
+
+def test_many_labels_are_one_step(open_page, server, crops):
+    page = open_page()
+    uploaded(page, crops)
+    page.goto("/map")
+    page.wait_for_selector(".legend-list li")
+    for button in page.locator(".legend-list li button").all()[:1]:
+        button.click()
+    chosen = int(re.findall(r"\d+", page.get_by_role("heading", name=re.compile("cells? chosen")).inner_text())[0])
+    page.get_by_role("button", name="Review them").click()
+    page.wait_for_selector(".review-one")
+    if chosen > 1:
+        page.locator("#all-as").select_option("basophil")
+        page.get_by_role("button", name="Label all").click()
+    else:
+        page.keyboard.press("5")
+    page.get_by_text(f"{chosen} of {chosen} reviewed").wait_for()
+    page.keyboard.press("u")
+    page.get_by_text(f"0 of {chosen} reviewed").wait_for()
+
+
+def test_the_chosen_model_reads_the_next_pictures(open_page, server, crops):
+    page = open_page(calm=False)
+
+    def with_another(route):
+        answer = route.fetch().json()
+        answer["models"].append({**answer["models"][0], "name": "another"})
+        route.fulfill(json=answer)
+
+    page.route("**/v1/models", with_another)
+    page.goto("/models")
+    page.get_by_role("button", name="another").click()
+    page.get_by_role("button", name="Use this model").click()
+    page.get_by_text("another will read the next pictures.").wait_for()
+    page.goto("/cell")
+    with page.expect_request("**/crops?**") as asked:
+        page.set_input_files(FILES, crops)
+    assert "model=another" in asked.value.url
+    page.wait_for_selector(".intake-status .notice")
+
+
+def test_the_skip_link_goes_to_the_content_and_keys_to_the_pages(open_page, server):
+    page = open_page()
+    page.goto("/about")
+    page.wait_for_selector(".about-body")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.wait_for_url("**/review")
+    page.keyboard.press("?")
+    page.get_by_role("dialog", name="Keyboard shortcuts").wait_for()
+
+
+def test_a_token_is_asked_for_until_it_is_right(open_page, serve, tmp_path):
+    guarded = serve(tmp_path / "store", token="a-long-enough-token")
+    guarded.start()
+    try:
+        page = open_page("es", calm=False, url=guarded.url)
+        page.goto("/cell")
+        for token, after in (
+            ("this-is-not-the-token", "Esa no era la clave"),
+            ("a-long-enough-token", "Rechazar también es"),
+        ):
+            page.get_by_label("Clave", exact=True).fill(token)
+            page.keyboard.press("Enter")
+            page.get_by_text(after).wait_for()
+    finally:
+        guarded.stop()

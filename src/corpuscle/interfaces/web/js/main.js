@@ -23,6 +23,7 @@ const THEMES = ["system", "light", "dark"];
 const content = document.getElementById("content");
 let leave = null;
 let serial = 0;
+let shown = "";
 
 const pageNow = () => location.pathname.replace(/^\/|\/$/g, "") || "cell";
 
@@ -35,6 +36,7 @@ export function go(path) {
 async function route({ focus = false } = {}) {
   serial += 1;
   const mine = serial, name = pageNow();
+  shown = location.pathname + location.search;
   leave?.abort();
   leave = new AbortController();
   const { signal } = leave;
@@ -154,7 +156,9 @@ function clicks() {
     event.preventDefault();
     go(link.getAttribute("href"));
   });
-  window.addEventListener("popstate", () => route());
+  // A jump inside the page is no other page.
+  window.addEventListener("popstate", () => { if (location.pathname + location.search !== shown) route(); });
+  document.getElementById("skip").addEventListener("click", event => { event.preventDefault(); content.focus(); });
 }
 
 async function start() {

@@ -92,6 +92,12 @@ export async function cellsOf(query = {}) {
   return (await get(withQuery(path("cells"), query))).cells;
 }
 
+/** The cells that have names: all but erythrocytes, of which there may be very many. */
+export async function namedCells() {
+  const parts = await Promise.all(["leukocyte", "platelet"].map(kind => cellsOf({ kind, order: "number" })));
+  return parts.flat();
+}
+
 export const summary = () => get(path("summary"));
 export const forget = image => remove(`/v1/images/${image.id}`);
 

@@ -1,7 +1,7 @@
 /** Fields: every cell found, numbered and named; counts, the differential, and a gallery of each class. */
 import { button, h, icon, show } from "../elements.js";
 import { fixed, number, sentence, t } from "../words.js";
-import { bus, cellsOf, className, forget, imagesOf, inOrder, pictureUrl, summary, work } from "../work.js";
+import { bus, cellsOf, className, forget, imagesOf, inOrder, namedCells, pictureUrl, summary, work } from "../work.js";
 import { cellDetail } from "../parts/detail.js";
 import { differentialTable, findingList } from "../parts/differential.js";
 import { askSure } from "../parts/dialogs.js";
@@ -135,7 +135,7 @@ export async function render(root, { signal, go, query }) {
   }
   async function drawGalleries() {
     const many = state.images.length > 1, everywhere = many && state.scope === "all";
-    if (everywhere && !state.all) state.all = (await cellsOf({ order: "number" })).filter(cell => cell.source === "field");
+    if (everywhere && !state.all) state.all = (await namedCells()).filter(cell => cell.source === "field");
     if (signal.aborted) return;
     const scope = key => h("button", { type: "button", class: "chip", "aria-pressed": state.scope === key, on: { click: () => {
       state.scope = key;

@@ -1,7 +1,7 @@
 /** The map of a session's cells: what the model finds alike lies together; a line around cells takes them to review. */
 import { button, h, icon, iconButton, show } from "../elements.js";
 import { percent, t } from "../words.js";
-import { bus, cellsOf, className, cropUrl, inOrder, path, work } from "../work.js";
+import { bus, className, cropUrl, inOrder, namedCells, path, work } from "../work.js";
 import { remember, remembered } from "../memory.js";
 import { get, withQuery } from "../server.js";
 import { handOver } from "../parts/chosen.js";
@@ -39,7 +39,7 @@ export async function render(root, { signal, go }) {
   } } }, icon("lasso"), h("span", {}, t("map.lasso")));
 
   async function load() {
-    const cells = (await cellsOf({ order: "number" })).filter(cell => cell.probabilities);
+    const cells = (await namedCells()).filter(cell => cell.probabilities);
     if (signal.aborted) return;
     if (!cells.length) { show(body, nothing(go)); return; }
     state.cells = new Map(cells.map(cell => [cell.id, cell]));

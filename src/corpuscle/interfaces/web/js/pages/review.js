@@ -2,7 +2,7 @@
 import { button, h, icon, show } from "../elements.js";
 import { moment, number, t } from "../words.js";
 import {
-  bus, cellsOf, className, confirm, doubt, imagesOf, label, labelMany, LABEL_ORDER, NOT_A_CELL, path, refreshSession,
+  bus, cellsOf, className, confirm, doubt, imagesOf, label, labelMany, LABEL_ORDER, namedCells, NOT_A_CELL, path, refreshSession,
   summary, undo, who, work,
 } from "../work.js";
 import { remember, remembered } from "../memory.js";
@@ -42,16 +42,24 @@ export async function render(root, { signal, go, query }) {
   root.append(body);
 
   async function load() {
-    const [cells, images] = await Promise.all([cellsOf({ order: "number" }), imagesOf()]);
+    const [cells, images] = await Promise.all([cellsToReview(), imagesOf()]);
     if (signal.aborted) return;
     state.cells = cells;
     state.images = new Map(images.map(image => [image.id, image]));
     if (!cells.length) { show(body, nothing(go)); return; }
     side.append(diff, log);
     show(body, main, side);
-    queueUp(query.get("cell"));
+    queueUp(state.begun ? "" : query.get("cell"));
+    state.begun = true;
     draw();
     await follow();
+  }
+  /** Erythrocytes come only where all cells, or one of them, are asked for. */
+  async function cellsToReview() {
+    const wanted = query.get("cell");
+    const cells = state.scope === "everything" && !state.chosen ? await cellsOf({ order: "number" }) : await namedCells();
+    if (wanted && !cells.some(cell => cell.id === wanted)) cells.push(await get(`/v1/cells/${encodeURIComponent(wanted)}`));
+    return cells;
   }
   function queueUp(first) {
     const picked = state.chosen ? state.cells.filter(cell => state.chosen.has(cell.id)) : state.cells.filter(cell => within(cell, state.scope));
@@ -87,7 +95,7 @@ export async function render(root, { signal, go, query }) {
     const seen = state.queue.filter(id => find(id).reviewed).length;
     const scope = h("select", { id: "scope", on: { change: event => {
       if (event.target.value !== "chosen") { state.chosen = null; state.scope = event.target.value; remember("scope", state.scope); }
-      queueUp(); draw();
+      load().catch(complain);
     } } }, state.chosen ? h("option", { value: "chosen", selected: true }, t("review.scope_chosen", { n: state.chosen.size })) : null,
     SCOPES.map(key => h("option", { value: key, selected: !state.chosen && key === state.scope }, t(`review.scope_${key}`))));
     return h("div", { class: "review-bar" },
@@ -167,7 +175,7 @@ export async function render(root, { signal, go, query }) {
   }
   function put(cell) {
     const at = state.cells.findIndex(each => each.id === cell.id);
-    if (at >= 0) state.cells[at] = cell;
+    if (at >= 0) state.cells[at] = cell; else state.cells.push(cell);
   }
   async function takeBack() {
     const { undone, cell } = await undo();

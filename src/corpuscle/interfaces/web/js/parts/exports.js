@@ -36,6 +36,10 @@ export function closeOutside(box) {
   box.addEventListener("focusout", event => { if (event.relatedTarget && !box.contains(event.relatedTarget)) box.open = false; });
   box.addEventListener("toggle", () => {
     if (!box.open) return;
+    const list = box.querySelector(".menu-list");
+    list.classList.remove("up");
+    const { top, bottom } = list.getBoundingClientRect();
+    list.classList.toggle("up", bottom > innerHeight && top - list.offsetHeight > 60);
     const away = event => { if (!box.contains(event.target)) { box.open = false; document.removeEventListener("pointerdown", away); } };
     document.addEventListener("pointerdown", away);
   });

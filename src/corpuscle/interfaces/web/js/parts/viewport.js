@@ -41,8 +41,12 @@ export class Viewport {
     this.redraw();
   }
 
-  /** Bring a box of the plane to the middle, at a zoom at which it can be looked at. */
+  /** Bring a box of the plane to the middle, at a zoom at which it can be looked at; nothing moves if it can be already. */
   focus([x0, y0, x1, y1], { share = 0.25 } = {}) {
+    const left = x0 * this.zoom + this.x, top = y0 * this.zoom + this.y;
+    const right = x1 * this.zoom + this.x, bottom = y1 * this.zoom + this.y;
+    const large = Math.max(right - left, bottom - top) > 0.08 * Math.min(this.width, this.height);
+    if (large && left > -9 && top > -9 && right < this.width + 9 && bottom < this.height + 9) { this.redraw(); return; }
     const wanted = share * Math.min(this.width, this.height) / Math.max(x1 - x0, y1 - y0);
     if (this.zoom < wanted * 0.6) this.zoom = Math.min(this.most, wanted);
     this.x = this.width / 2 - this.zoom * (x0 + x1) / 2;
