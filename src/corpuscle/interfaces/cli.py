@@ -13,7 +13,18 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import adapting, data, explaining, fields, models, projecting, reading, runs, studies
+from corpuscle.interfaces.commands import (
+    adapting,
+    data,
+    explaining,
+    fields,
+    models,
+    projecting,
+    reading,
+    runs,
+    serving,
+    studies,
+)
 
 __all__ = ["app", "main"]
 
@@ -49,6 +60,7 @@ app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)
 app.command("report")(fields.report)
+app.command("serve")(serving.serve)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
 app.command("adapt")(adapting.adapt)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
     from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.interfaces.server_load import ServerBenchmark
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
@@ -222,7 +223,7 @@ def benchmark(
     what: Annotated[
         str,
         typer.Argument(
-            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?)."
+            help="classify, field, server (speed), framing (does the cut change the answer?), counting (is it right?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
@@ -236,6 +237,8 @@ def benchmark(
         str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
     ] = "",
     split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
+    users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
+    uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -244,7 +247,7 @@ def benchmark(
     from corpuscle.errors import UnknownNameError
     from corpuscle.interfaces.commands.fields import measure_counting, time_field
 
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation
+    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | ServerBenchmark
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
@@ -260,8 +263,12 @@ def benchmark(
         elif what == "counting":
             chosen = (dataset or "bccd", split, data_root)
             result, figures = measure_counting(model, detector, chosen, show)
+        elif what == "server":
+            from corpuscle.interfaces.commands.serving import time_server
+
+            result, figures = time_server(model, users, uploads, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting"))
+            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "server"))
     if json:
         print_json(result.to_dict())
     else:
