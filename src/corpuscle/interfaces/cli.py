@@ -13,7 +13,17 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, explaining, fields, models, projecting, reading, runs, studies
+from corpuscle.interfaces.commands import (
+    data,
+    enriching,
+    explaining,
+    fields,
+    models,
+    projecting,
+    reading,
+    runs,
+    studies,
+)
 
 __all__ = ["app", "main"]
 
@@ -45,6 +55,7 @@ def _root(
 
 app.command("classify")(reading.classify)
 app.command("explain")(explaining.explain)
+app.command("enrich")(enriching.enrich)
 app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)

@@ -38,8 +38,8 @@ class AttributeProbe:
         weights: DxV float32; an embedding times this, plus the bias, gives the logits of all values.
         bias: V float32.
         usual: CxV float32, share of the annotated cells of each class that have the value.
-        certain: Probability from which a value counts as surely seen, in [0, 1].
-        rare: Share of a class below which a value is unusual in it, in [0, 1].
+        certain: Probability of rare values together from which a cell is called unusual, in [0, 1].
+        rare: Share of a class below which a value is rare in it, in [0, 1].
     """
 
     attributes: dict[str, tuple[str, ...]]
@@ -68,6 +68,24 @@ class AttributeProbe:
             powers = np.exp(block - block.max(axis=1, keepdims=True))
             logits[:, part] = powers / powers.sum(axis=1, keepdims=True)
         return np.asarray(logits, np.float32)
+
+    def unusual(self, probabilities: Floats, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Say which attributes of cells do not fit their class: the likeliest value is rare in it, and surely so.
+
+        Args:
+            probabilities: NxV, as `probabilities` gives them.
+            classes: N places in `classes`.
+
+        Returns:
+            NxA bool.
+        """
+        rare = self.usual[classes] < self.rare
+        answers = np.zeros((len(probabilities), len(self.attributes)), np.bool_)
+        rows = np.arange(len(probabilities))
+        for column, part in enumerate(self.columns().values()):
+            block, odd = probabilities[:, part], rare[:, part]
+            answers[:, column] = odd[rows, block.argmax(axis=1)] & ((block * odd).sum(axis=1) >= self.certain)
+        return answers
 
     def columns(self) -> dict[str, slice]:
         """Return which of the V columns belong to each attribute."""

@@ -23,6 +23,7 @@ from corpuscle.records import Description, KnownCell, Prediction, Trait
 
 __all__ = [
     "Describer",
+    "attribute_text",
     "description_columns",
     "description_row",
     "description_values",
@@ -90,13 +91,13 @@ class Describer:
         key = taxonomy.ancestor_in(prediction.class_name, probe.classes)
         if not key:
             return ()
-        usual = probe.usual[probe.classes.index(key)]
+        own = probe.classes.index(key)
+        odd = probe.unusual(shares[None], np.asarray([own]))[0]
         traits = []
-        for name, part in probe.columns().items():
+        for column, (name, part) in enumerate(probe.columns().items()):
             place = int(shares[part].argmax())
-            probability, share = float(shares[part][place]), float(usual[part][place])
-            unusual = probability >= probe.certain and share < probe.rare
-            traits.append(Trait(name, probe.attributes[name][place], probability, share, unusual))
+            probability, usual = float(shares[part][place]), float(probe.usual[own, part][place])
+            traits.append(Trait(name, probe.attributes[name][place], probability, usual, bool(odd[column])))
         return tuple(traits)
 
 
@@ -144,13 +145,15 @@ def _granules(by_key: dict[str, Trait]) -> str:
     return _hedged([any_trait, *told], " ".join([*(trait.value for trait in told), "granules"]))
 
 
+def attribute_text(description: Description) -> str:
+    """Return the attributes beside nucleus and granules, in words; empty where nothing is said."""
+    by_key = {trait.attribute: trait for trait in description.traits}
+    return ", ".join(_hedged([by_key[key]], phrase(by_key[key])) for key in _REST if key in by_key)
+
+
 def sentence(description: Description) -> str:
     """Return everything that is said of a cell's looks in one line; empty where nothing is."""
-    if not description.words:
-        return ""
-    by_key = {trait.attribute: trait for trait in description.traits}
-    rest = [_hedged([by_key[key]], phrase(by_key[key])) for key in _REST if key in by_key]
-    return "; ".join(part for part in (description.words, ", ".join(rest)) if part)
+    return "; ".join(part for part in (description.words, attribute_text(description)) if part)
 
 
 def description_columns() -> list[str]:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from corpuscle.errors import DataError
+from corpuscle.models.attribute_probe import AttributeProbe
 
-__all__ = ["PENALTIES", "Annotated", "fit_probe", "usual_shares"]
+__all__ = ["PENALTIES", "Annotated", "choose_certain", "fit_probe", "usual_shares"]
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 
-PENALTIES = (1.0, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
+PENALTIES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
 """Weights of the squared coefficients, relative to the mean loss a cell; tried from the largest to the least."""
-_STEPS = 400
-_ENOUGH = 1e-5
-"""Largest entry of the gradient at which a fit stands still."""
+_CERTAIN = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+_MOST_UNUSUAL = 0.01
+_STEPS = 300
+_ENOUGH = 1e-8
+"""Square of the gradient, measured by the inverse of the curvature, at which a fit stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,63 +60,60 @@ def fit_probe(
         raise DataError("A probe needs annotated cells to fit and others to choose by. Check the data set.")
     mean = train.embedding.mean(axis=0, dtype=np.float64)
     scale = train.embedding.std(axis=0, dtype=np.float64) + 1e-6
-    points, checks = ((part.embedding - mean) / scale for part in (train, val))
-    weights, biases, chosen = [], [], []
+    points, checks = (
+        np.concatenate([(part.embedding - mean) / scale, np.ones((len(part.embedding), 1))], axis=1)
+        for part in (train, val)
+    )
+    tables, chosen = [], []
     for column, size in enumerate(sizes):
-        weight, bias, penalty = _chosen(
-            (points, train.values[:, column]), (checks, val.values[:, column]), size
-        )  # fmt: skip
-        weights.append(weight)
-        biases.append(bias)
+        table, penalty = _chosen((points, train.values[:, column]), (checks, val.values[:, column]), size)
+        tables.append(table)
         chosen.append(penalty)
-    stacked = np.concatenate(weights, axis=1) / scale[:, None]
-    bias = np.concatenate(biases) - mean @ stacked
-    return stacked.astype(np.float32), bias.astype(np.float32), tuple(chosen)
+    table = np.concatenate(tables, axis=1)
+    weights = table[:-1] / scale[:, None]
+    return weights.astype(np.float32), (table[-1] - mean @ weights).astype(np.float32), tuple(chosen)
 
 
-def _chosen(train: tuple[Floats, Places], val: tuple[Floats, Places], size: int) -> tuple[Floats, Floats, float]:
+def _chosen(train: tuple[Floats, Places], val: tuple[Floats, Places], size: int) -> tuple[Floats, float]:
     """Walk down the penalties, each fit starting from the one before, and keep the best on `val`."""
     points, labels = train
-    weight, bias = np.zeros((points.shape[1], size)), np.zeros(size)
-    best: tuple[float, Floats, Floats, float] | None = None
-    # The curvature of a softmax is at most half that of the points.
-    spread = float(np.linalg.eigvalsh(points.T @ points)[-1]) / len(points)
+    table = np.zeros((points.shape[1], size))
+    best, kept = np.inf, (table, PENALTIES[0])
     for penalty in PENALTIES:
-        weight, bias = _fitted(points, np.eye(size)[labels], (weight, bias), penalty, 0.5 * (spread + 1) + penalty)
-        found = _softmax(val[0] @ weight + bias)[np.arange(len(val[1])), val[1]]
+        table = _fitted(points, np.eye(size)[labels], table, penalty)
+        found = _softmax(val[0] @ table)[np.arange(len(val[1])), val[1]]
         loss = -float(np.log(np.maximum(found, 1e-300)).mean())
-        if best is None or loss < best[0]:
-            best = (loss, weight, bias, penalty)
-    if best is None:
-        raise DataError("There is no penalty to try.")
-    return best[1:]
+        if loss < best:
+            best, kept = loss, (table, penalty)
+    return kept
 
 
-def _fitted(
-    points: Floats, truth: Floats, start: tuple[Floats, Floats], penalty: float, curvature: float
-) -> tuple[Floats, Floats]:
-    """Minimize the mean loss plus half the penalty times the squared weights; the bias is free.
+def _fitted(points: Floats, truth: Floats, table: Floats, penalty: float) -> Floats:
+    """Minimize the mean loss plus half the penalty times the squared weights; the last row, the bias, is free.
 
-    Accelerated gradient descent (Nesterov 1983) that starts anew whenever it runs uphill (O'Donoghue and Candes 2015,
-    doi 10.1007/s10208-013-9150-3).
+    Each step divides by a bound of the curvature (Boehning 1992, doi 10.1007/BF00048682). Steps are accelerated
+    (Nesterov 1983), and start anew whenever they run uphill (O'Donoghue and Candes 2015, doi
+    10.1007/s10208-013-9150-3).
     """
-    weight, bias = start
-    ahead_weight, ahead_bias, pace = weight, bias, 1.0
+    weighed = np.full((len(table), 1), penalty)
+    weighed[-1] = 0
+    bound = 0.5 * points.T @ points / len(points) + np.diag(weighed[:, 0] + 1e-9)
+    inverse = np.linalg.inv(bound)
+    ahead, pace = table, 1.0
     for _ in range(_STEPS):
-        rest = (_softmax(points @ ahead_weight + ahead_bias) - truth) / len(points)
-        slope, slope_bias = points.T @ rest + penalty * ahead_weight, rest.sum(axis=0)
-        if max(float(np.abs(slope).max()), float(np.abs(slope_bias).max())) < _ENOUGH:
-            return ahead_weight, ahead_bias
-        new_weight, new_bias = ahead_weight - slope / curvature, ahead_bias - slope_bias / curvature
-        moved, moved_bias = new_weight - weight, new_bias - bias
-        if float((slope * moved).sum() + (slope_bias * moved_bias).sum()) > 0:
-            pace, ahead_weight, ahead_bias = 1.0, new_weight, new_bias
+        slope = points.T @ (_softmax(points @ ahead) - truth) / len(points) + weighed * ahead
+        step = inverse @ slope
+        if float((slope * step).sum()) < _ENOUGH:
+            return ahead
+        new = ahead - step
+        moved = new - table
+        if float((slope * moved).sum()) > 0:
+            pace, ahead = 1.0, new
         else:
             next_pace = (1 + (1 + 4 * pace**2) ** 0.5) / 2
-            share = (pace - 1) / next_pace
-            ahead_weight, ahead_bias, pace = new_weight + share * moved, new_bias + share * moved_bias, next_pace
-        weight, bias = new_weight, new_bias
-    return weight, bias
+            pace, ahead = next_pace, new + (pace - 1) / next_pace * moved
+        table = new
+    return table
 
 
 def _softmax(logits: Floats) -> Floats:
@@ -138,3 +138,19 @@ def usual_shares(values: Places, labels: Places, sizes: Sequence[int], n_classes
     np.add.at(shares, (labels[:, None], values + starts), 1)
     count = np.bincount(labels, minlength=n_classes)[:, None]
     return np.asarray(shares / np.maximum(count, 1), np.float32)
+
+
+def choose_certain(probe: AttributeProbe, val: Annotated, labels: Places) -> AttributeProbe:
+    """Choose how sure a rare value must be to be remarked on: at most 1 % of the cells of `val` get a remark.
+
+    Args:
+        probe: Fitted.
+        val: Annotated cells.
+        labels: N places of their classes in the probe's.
+    """
+    shares = probe.probabilities(val.embedding)
+    for certain in _CERTAIN:
+        probe = replace(probe, certain=certain)
+        if float(probe.unusual(shares, labels).any(axis=1).mean()) <= _MOST_UNUSUAL:
+            break
+    return probe

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from corpuscle.records import Prediction
 
 __all__ = ["evaluate_maps", "explain"]
 
@@ -47,6 +50,8 @@ def explain(
             try:
                 answer = explainer.explain(path, wanted)
                 files = write_explanation(answer, output, names(path), arrays=arrays)
+                if not json:
+                    typer.echo(_line(answer.prediction))
                 values.append({**prediction_values(answer.prediction), "files": [str(item) for item in files]})
             except OutputError:
                 raise
@@ -61,6 +66,26 @@ def explain(
     if failures:
         report_failures(failures, listing)
         raise typer.Exit(3)
+
+
+def _line(prediction: Prediction) -> str:
+    """Return what is said of one picture, for people."""
+    from corpuscle import taxonomy
+    from corpuscle.prediction.describing import sentence
+
+    text = f"{prediction.file}: {taxonomy.cell_class(prediction.class_name).name_en}, {prediction.confidence:.1%}"
+    text += f", refused ({prediction.reason})" if prediction.refused else ""
+    said = prediction.description
+    if said is None:
+        return text
+    if words := sentence(said):
+        text += f": {words}"
+    lines = [text, *(f"  unusual: {remark}" for remark in said.remarks)]
+    lines += [
+        f"  near: {cell.file}, {taxonomy.cell_class(cell.class_name).name_en}, distance {cell.distance:.2f}"
+        for cell in said.nearest
+    ]
+    return "\n".join(lines)
 
 
 def evaluate_maps(
