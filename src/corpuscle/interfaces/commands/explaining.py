@@ -11,6 +11,7 @@ from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progre
 
 if TYPE_CHECKING:
     from corpuscle.records import Prediction
+    from corpuscle.reporting.ledger import Figure
 
 __all__ = ["evaluate_maps", "explain"]
 
@@ -90,13 +91,14 @@ def _line(prediction: Prediction) -> str:
 
 def evaluate_maps(
     dataset: str, *, model: str, split: str, root: Path | None, limit: int, json: bool, output: Path | None
-) -> None:
-    """Measure how true the heat maps of a model are: `corpuscle evaluate --explanations`."""
+) -> list[Figure]:
+    """Measure how true the heat maps of a model are (`corpuscle evaluate --explanations`), and return the figures."""
     from json import dumps
 
     from corpuscle.evaluation.explanations import evaluate_explanations
     from corpuscle.explanation.explaining import METHODS, all_makers, open_model
     from corpuscle.files import written_whole
+    from corpuscle.reporting.explanations import explanation_figures
 
     bundle = open_model(model)
     makers, randomized = all_makers(bundle)
@@ -116,3 +118,4 @@ def evaluate_maps(
         with written_whole(output / "explanations.json") as part:
             part.write_text(dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         note(f"Written to {output}.")
+    return explanation_figures(result)
