@@ -1,7 +1,8 @@
 """The cells that a network learned from, as points: file name and label of each, no picture.
 
-`known_cells.safetensors` in a bundle's folder holds them, 8 bits a number, along the principal axes of their
-embeddings. A bundle without it predicts as before.
+`known_cells.safetensors` in a bundle's folder holds them along the principal axes of their embeddings, rounded to one
+step for all axes, so that those along which cells hardly differ take next to no room once deflated. A bundle without
+the file predicts as before.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ __all__ = ["KNOWN_CELLS_FILE", "KnownCells", "make_known_cells", "read_known_cel
 KNOWN_CELLS_FILE: Final = OPTIONAL_FILES[1]
 Floats = npt.NDArray[np.float32]
 _MOST_BYTES: Final = 850_000
-"""Room for the points; the names take about 5 bytes a cell more."""
+"""Room for the points; the names take about 5 bytes a cell more, and the axes 2 bytes a number."""
+_LEVELS: Final = (127, 100, 80, 60, 45, 32, 24, 16)
+"""Steps from the center to the farthest cell, tried until the points have room."""
+_MOST_AXES: Final = 192
 _MOST_CELLS: Final = 40_000
 _MOST_NAMES_BYTES: Final = 16_000_000
-_LEAST_AXES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class KnownCells:
         files: N names, data set and path.
         classes: Keys that labels are places of.
         labels: N uint8.
-        points: NxR int8; times `steps` they are the cells' places along the axes.
-        steps: R float32.
+        points: NxR int8; times `step` they are the cells' places along the axes.
+        step: More than 0.
         center: D float32, mean embedding.
         axes: DxR float32, orthonormal columns.
         unit: Median distance of a known cell to the nearest other one, more than 0.
@@ -54,21 +57,21 @@ class KnownCells:
     classes: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
     points: npt.NDArray[np.int8]
-    steps: Floats
+    step: float
     center: Floats
     axes: Floats
     unit: float
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""
-        n, r = len(self.files), len(self.steps)
+        n, r = len(self.files), self.axes.shape[-1]
         fits = self.labels.shape == (n,) and self.points.shape == (n, r) and self.axes.shape == (len(self.center), r)
-        if not (n and r and fits and self.unit > 0) or int(self.labels.max()) >= len(self.classes):
+        if not (n and r and fits and self.unit > 0 and self.step > 0) or int(self.labels.max()) >= len(self.classes):
             raise UsageError(f"An index of {n} cells with {r} numbers each does not fit its arrays.")
 
     @cached_property
     def _places(self) -> Floats:
-        return self.points.astype(np.float32) * self.steps
+        return self.points.astype(np.float32) * np.float32(self.step)
 
     @cached_property
     def _squares(self) -> Floats:
@@ -122,24 +125,32 @@ def make_known_cells(
     if len(files) > _MOST_CELLS:
         chosen = np.sort(np.random.default_rng(0).permutation(len(files))[:_MOST_CELLS])
         embeddings, labels, files = embeddings[chosen], labels[chosen], [files[place] for place in chosen]
-    n, width = embeddings.shape
     center = embeddings.mean(axis=0, dtype=np.float64)
     centered = embeddings - center
     spread, vectors = np.linalg.eigh(centered.T @ centered)
-    count = min(width, max(_LEAST_AXES, _MOST_BYTES // n))
-    axes = vectors[:, np.argsort(-spread, kind="stable")[:count]]
+    axes = vectors[:, np.argsort(-spread, kind="stable")[:_MOST_AXES]].astype(np.float16).astype(np.float32)
     places = centered @ axes
-    steps = np.maximum(np.abs(places).max(axis=0), 1e-9) / 127
+    farthest = max(float(np.abs(places).max()), 1e-9)
+    for levels in _LEVELS:
+        step = farthest / levels
+        points = np.rint(places / step).astype(np.int8)
+        if len(_deflated(points)) <= _MOST_BYTES:
+            break
     return KnownCells(
         files=tuple(" ".join(name.splitlines()) for name in files),
         classes=tuple(classes),
         labels=labels.astype(np.uint8),
-        points=np.rint(places / steps).astype(np.int8),
-        steps=steps.astype(np.float32),
+        points=points,
+        step=step,
         center=center.astype(np.float32),
-        axes=axes.astype(np.float32),
+        axes=axes,
         unit=max(unit, 1e-9),
     )
+
+
+def _deflated(points: npt.NDArray[np.int8]) -> bytes:
+    """Compress points axis by axis."""
+    return zlib.compress(np.ascontiguousarray(points.T).tobytes(), 9)
 
 
 def write_known_cells(bundle: Bundle, known: KnownCells) -> Path:
@@ -153,9 +164,15 @@ def write_known_cells(bundle: Bundle, known: KnownCells) -> Path:
         "graph_sha256": bundle.files[bundle.graph],
         "classes": json.dumps(known.classes),
         "unit": repr(known.unit),
+        "step": repr(known.step),
     }
-    arrays = {key: getattr(known, key) for key in ("labels", "points", "steps", "center", "axes")}
-    arrays["names"] = np.frombuffer(zlib.compress(names, 9), np.uint8)
+    arrays = {
+        "labels": known.labels,
+        "center": known.center,
+        "axes": known.axes.astype(np.float16),
+        "points": np.frombuffer(_deflated(known.points), np.uint8),
+        "names": np.frombuffer(zlib.compress(names, 9), np.uint8),
+    }
     path = bundle.folder / KNOWN_CELLS_FILE
     with written_whole(path) as part:
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, part, metadata=about)
@@ -174,15 +191,22 @@ def read_known_cells(bundle: Bundle) -> KnownCells | None:
     try:
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
-            arrays = {key: file.get_tensor(key) for key in ("labels", "points", "steps", "center", "axes", "names")}
-        names = zlib.decompressobj().decompress(arrays.pop("names").tobytes(), _MOST_NAMES_BYTES)
+            arrays = {key: file.get_tensor(key) for key in ("labels", "points", "center", "axes", "names")}
+        names = zlib.decompressobj().decompress(arrays["names"].tobytes(), _MOST_NAMES_BYTES)
+        axes = arrays["axes"].astype(np.float32)
+        count = len(arrays["labels"]) * axes.shape[1]
+        points = zlib.decompressobj().decompress(arrays["points"].tobytes(), count + 1)
         known = KnownCells(
             files=tuple(names.decode("utf-8", "surrogateescape").split("\n")),
             classes=tuple(map(str, json.loads(about["classes"]))),
+            labels=arrays["labels"],
+            points=np.frombuffer(points, np.int8).reshape(axes.shape[1], -1).T,
+            step=float(about["step"]),
+            center=arrays["center"],
+            axes=axes,
             unit=float(about["unit"]),
-            **arrays,
         )
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError, UsageError, zlib.error) as error:
+    except (OSError, IndexError, KeyError, TypeError, ValueError, SafetensorError, UsageError, zlib.error) as error:
         raise BundleError(f"{path} cannot be read ({error}). Get the bundle again.") from error
     if about.get("graph_sha256") != bundle.files.get(bundle.graph) or len(known.center) != len(
         bundle.reference().means[0]
