@@ -16,6 +16,7 @@ from corpuscle.errors import CorpuscleError, OutputError
 from corpuscle.interfaces.commands import (
     adapting,
     data,
+    enriching,
     explaining,
     fields,
     models,
@@ -56,6 +57,7 @@ def _root(
 
 app.command("classify")(reading.classify)
 app.command("explain")(explaining.explain)
+app.command("enrich")(enriching.enrich)
 app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)

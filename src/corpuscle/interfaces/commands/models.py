@@ -58,7 +58,10 @@ def evaluate(
     if explanations:
         from corpuscle.interfaces.commands.explaining import evaluate_maps
 
-        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        figures = evaluate_maps(
+            dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output
+        )
+        record_result(record, figures)
         return
     if corruptions or refusal:
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
