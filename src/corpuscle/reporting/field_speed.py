@@ -18,7 +18,9 @@ from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
 from corpuscle.data.images import find_images, read_image
 from corpuscle.errors import UsageError
 from corpuscle.evaluation.counting import CountingEvaluation
+from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.evaluation.machine import machine_line
+from corpuscle.evaluation.ruler_check import RulerEvaluation
 from corpuscle.explanation.overlay import draw_overlay
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.fields import FieldReader
@@ -28,7 +30,7 @@ from corpuscle.prediction.tiling import ArraySource, detect_everywhere
 from corpuscle.records import FieldReading
 from corpuscle.reporting.ledger import Figure
 
-__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "speed_figures"]
+__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "ruler_figures", "speed_figures"]
 
 _DRAWN = 4
 _ALONE = "detector alone"
@@ -175,6 +177,22 @@ def speed_figures(result: FieldBenchmark) -> list[Figure]:
         for name, ratio in result.ratios.items()
         if name != _ALONE
     ]
+
+
+def ruler_figures(result: RulerEvaluation) -> list[Figure]:
+    """Turn an evaluation of the ruler into figures for a page."""
+    rows = []
+    for row in result.rows:
+        where = f"{result.dataset} {result.split} at {row.zoom:g} of its size".replace("  ", " ")
+        ends = wilson_interval(row.near, row.n)
+        rows += [
+            Figure(
+                "magnification within 25 %", f"{row.near / row.n:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where, row.n,
+                note=f"worst measured one off by {row.worst:.2f} times; {row.n - row.told} not told",
+            ),
+            Figure("pixels shown / one look at the right scale", f"{row.area:.2f}", "", where, row.n),
+        ]  # fmt: skip
+    return rows
 
 
 def counting_figures(result: CountingEvaluation) -> list[Figure]:

@@ -13,6 +13,7 @@ from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, 
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.counting import CountingEvaluation
+    from corpuscle.evaluation.ruler_check import RulerEvaluation
     from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.correction import Confusion
     from corpuscle.prediction.fields import Field, FieldReader
@@ -208,6 +209,19 @@ def measure_counting(
     reader = FieldReader(model, detector=detector)
     result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
     return result, counting_figures(result)
+
+
+def measure_ruler(
+    detector: str, chosen: tuple[str, str, Path | None], show: _Show
+) -> tuple[RulerEvaluation, list[Figure]]:
+    """Measure the ruler on labeled fields (data set, split, data root), for `corpuscle benchmark ruler`."""
+    from corpuscle.evaluation.ruler_check import evaluate_ruler
+    from corpuscle.prediction.detection import open_detector
+    from corpuscle.reporting.field_speed import ruler_figures
+
+    dataset, split, root = chosen
+    result = evaluate_ruler(open_detector(detector), dataset, split=split, root=root, progress=show)
+    return result, ruler_figures(result)
 
 
 def demo_field(reader: CellReader, folder: Path) -> dict[str, Any] | None:

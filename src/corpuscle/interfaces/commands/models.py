@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
     from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.evaluation.ruler_check import RulerEvaluation
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
@@ -219,29 +220,33 @@ def benchmark(
     what: Annotated[
         str,
         typer.Argument(
-            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?)."
+            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?), "
+            "ruler (is the magnification?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    detector: Annotated[str, typer.Option(help="field, counting: a detector's name or folder.")] = DEFAULT_DETECTOR,
+    detector: Annotated[
+        str, typer.Option(help="field, counting, ruler: a detector's name or folder.")
+    ] = DEFAULT_DETECTOR,
     folder: Annotated[
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
     ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
     dataset: Annotated[
-        str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
+        str,
+        typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
     ] = "",
-    split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
+    split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, time_field
+    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, time_field
 
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation
+    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | RulerEvaluation
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
@@ -257,8 +262,10 @@ def benchmark(
         elif what == "counting":
             chosen = (dataset or "bccd", split, data_root)
             result, figures = measure_counting(model, detector, chosen, show)
+        elif what == "ruler":
+            result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting"))
+            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "ruler"))
     if json:
         print_json(result.to_dict())
     else:
