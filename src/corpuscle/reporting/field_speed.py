@@ -220,4 +220,13 @@ def counting_figures(result: CountingEvaluation) -> list[Figure]:
             rows.append(
                 Figure(f"{kind}s: Lin's concordance", f"{own.concordance:.3f}", span, where, row.fields, note=note)
             )
+    if result.complete and result.complete.percentage is not None:
+        those = result.complete
+        around = those.percentage_interval
+        rows.append(
+            Figure(
+                "erythrocytes: mean absolute percentage error in completely boxed fields", f"{those.percentage:.2f}",
+                f"{around.low:.2f}-{around.high:.2f}" if around else "", where, those.fields, note=result.leak,
+            )
+        )  # fmt: skip
     return rows
