@@ -21,6 +21,7 @@ from corpuscle.evaluation.counting import CountingEvaluation
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.evaluation.machine import machine_line
 from corpuscle.evaluation.ruler_check import RulerEvaluation
+from corpuscle.evaluation.seams import SeamEvaluation
 from corpuscle.explanation.overlay import draw_overlay
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.fields import FieldReader
@@ -30,7 +31,7 @@ from corpuscle.prediction.tiling import ArraySource, detect_everywhere
 from corpuscle.records import FieldReading
 from corpuscle.reporting.ledger import Figure
 
-__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "ruler_figures", "speed_figures"]
+__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "ruler_figures", "seam_figures", "speed_figures"]
 
 _DRAWN = 4
 _ALONE = "detector alone"
@@ -193,6 +194,25 @@ def ruler_figures(result: RulerEvaluation) -> list[Figure]:
             Figure("pixels shown / one look at the right scale", f"{row.area:.2f}", "", where, row.n),
         ]  # fmt: skip
     return rows
+
+
+def seam_figures(result: SeamEvaluation) -> list[Figure]:
+    """Turn an evaluation of the seams into figures for a page."""
+    where = f"drawn field of {result.side_px}x{result.side_px} pixels, {result.tiles} tiles"
+    elsewhere = result.cells - result.near
+    rows = [
+        ("cells lost near a seam", result.lost[0], result.near),
+        ("cells lost elsewhere", result.lost[1], elsewhere),
+        ("cells counted twice near a seam", result.twice[0], result.near),
+        ("cells counted twice elsewhere", result.twice[1], elsewhere),
+        ("cells found where nothing is", result.invented, result.cells),
+    ]
+    memory = f"{result.memory_mb:.0f} MB"
+    note = f"the field has {result.picture_mb:.0f} MB"
+    return [
+        *(Figure(what, str(value), "", where, n, "") for what, value, n in rows),
+        Figure("memory that the process grew by", memory, "", where, result.cells, "", note),
+    ]
 
 
 def counting_figures(result: CountingEvaluation) -> list[Figure]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
     from corpuscle.evaluation.ruler_check import RulerEvaluation
+    from corpuscle.evaluation.seams import SeamEvaluation
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
@@ -221,13 +222,13 @@ def benchmark(
         str,
         typer.Argument(
             help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?), "
-            "ruler (is the magnification?)."
+            "ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
     detector: Annotated[
-        str, typer.Option(help="field, counting, ruler: a detector's name or folder.")
+        str, typer.Option(help="field, counting, ruler, seams: a detector's name or folder.")
     ] = DEFAULT_DETECTOR,
     folder: Annotated[
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
@@ -238,15 +239,18 @@ def benchmark(
         typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
     ] = "",
     split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
+    side: Annotated[int, typer.Option(min=1000, max=40_000, help="seams: side of the drawn field.")] = 4000,
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, time_field
+    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
 
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | RulerEvaluation
+    result: (
+        ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | RulerEvaluation | SeamEvaluation
+    )
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
@@ -264,8 +268,10 @@ def benchmark(
             result, figures = measure_counting(model, detector, chosen, show)
         elif what == "ruler":
             result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
+        elif what == "seams":
+            result, figures = measure_seams(detector, side, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "ruler"))
+            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "ruler", "seams"))
     if json:
         print_json(result.to_dict())
     else:
