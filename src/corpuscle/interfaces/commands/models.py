@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
     from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.evaluation.ruler_check import RulerEvaluation
+    from corpuscle.evaluation.seams import SeamEvaluation
     from corpuscle.interfaces.server_load import ServerBenchmark
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
@@ -226,20 +228,25 @@ def benchmark(
     what: Annotated[
         str,
         typer.Argument(
-            help="classify, field, server (speed), framing (does the cut change the answer?), counting (is it right?)."
+            help="classify, field or server (speed), framing (does the cut change the answer?), counting (are counts "
+            "right?), ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    detector: Annotated[str, typer.Option(help="field, counting: a detector's name or folder.")] = DEFAULT_DETECTOR,
+    detector: Annotated[
+        str, typer.Option(help="field, counting, ruler, seams: a detector's name or folder.")
+    ] = DEFAULT_DETECTOR,
     folder: Annotated[
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
     ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
     dataset: Annotated[
-        str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
+        str,
+        typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
     ] = "",
-    split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
+    split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
+    side: Annotated[int, typer.Option(min=1000, max=40_000, help="seams: side of the drawn field.")] = 4000,
     users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
     uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
     data_root: _DataRoot = None,
@@ -248,9 +255,17 @@ def benchmark(
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, time_field
+    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
 
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | ServerBenchmark
+    result: (
+        ClassifyBenchmark
+        | FramingRobustness
+        | FieldBenchmark
+        | CountingEvaluation
+        | RulerEvaluation
+        | SeamEvaluation
+        | ServerBenchmark
+    )
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
@@ -266,12 +281,17 @@ def benchmark(
         elif what == "counting":
             chosen = (dataset or "bccd", split, data_root)
             result, figures = measure_counting(model, detector, chosen, show)
+        elif what == "ruler":
+            result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
+        elif what == "seams":
+            result, figures = measure_seams(detector, side, show)
         elif what == "server":
             from corpuscle.interfaces.commands.serving import time_server
 
             result, figures = time_server(model, users, uploads, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "server"))
+            known = ("classify", "framing", "field", "counting", "ruler", "seams", "server")
+            raise UnknownNameError("benchmark", what, known)
     if json:
         print_json(result.to_dict())
     else:
