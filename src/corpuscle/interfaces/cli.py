@@ -15,6 +15,7 @@ from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
 from corpuscle.interfaces.commands import (
     adapting,
+    benchmarking,
     data,
     enriching,
     explaining,
@@ -69,7 +70,7 @@ app.command("adapt")(adapting.adapt)
 app.command("compare")(runs.compare)
 app.command("models")(studies.models)
 app.command("study")(studies.study)
-app.command("benchmark")(models.benchmark)
+app.command("benchmark")(benchmarking.benchmark)
 app.command("audit")(data.audit)
 app.command("fetch")(data.fetch)
 app.command("doctor")(data.doctor)

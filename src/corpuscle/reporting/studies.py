@@ -18,6 +18,7 @@ from corpuscle.reporting.cards import measure_bundle
 from corpuscle.reporting.samples import sample_rows
 from corpuscle.reporting.study_page import first_run, row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, Study
+from corpuscle.reporting.unseen import UNSEEN, measure_unseen
 from corpuscle.training.checkpoint import EpochRecord
 from corpuscle.training.curves import draw_curves
 from corpuscle.training.loop import Watcher
@@ -61,7 +62,12 @@ def _recipe(row: Row, part: Part, seed: int, pretrained: str) -> Recipe:
 
 
 def _is_done(folder: Path, row: Row) -> bool:
-    needed = ["run.json", "evaluation/test/evaluation.json", *([ABROAD] if row.abroad else [])]
+    needed = [
+        "run.json",
+        "evaluation/test/evaluation.json",
+        *([ABROAD] if row.abroad else []),
+        *([UNSEEN] if row.unseen else []),
+    ]
     return all((folder / name).exists() for name in needed)
 
 
@@ -113,6 +119,8 @@ def follow_study(
                     measure_bundle(result.bundle, recipe.data.dataset, root=root, folder=folder, progress=calls.crops)
                     if row.abroad:
                         measure_abroad(result.bundle, row.abroad, folder, root=root)
+                    if row.unseen:
+                        measure_unseen(result.bundle, recipe.data.dataset, folder, root=root)
     return True
 
 
@@ -168,8 +176,9 @@ def _measured(folder: Path) -> dict[str, Any]:
     history = (folder / "curves.csv").read_text(encoding="utf-8").splitlines()
     samples = sample_rows(folder / "evaluation" / "test" / "predictions.csv")
     run = {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history, "samples": samples}
-    if (folder / ABROAD).exists():
-        run["abroad"] = json.loads((folder / ABROAD).read_text(encoding="utf-8"))
+    for key, name in (("abroad", ABROAD), ("unseen", UNSEEN)):
+        if (folder / name).exists():
+            run[key] = json.loads((folder / name).read_text(encoding="utf-8"))
     return run
 
 

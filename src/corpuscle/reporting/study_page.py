@@ -12,6 +12,7 @@ import numpy as np
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.reporting.abroad import abroad_rows
 from corpuscle.reporting.study_plan import Published, Row, Study
+from corpuscle.reporting.unseen import unseen_rows
 
 __all__ = ["RowOutcome", "first_run", "row_outcome", "runs_of", "study_page"]
 
@@ -133,6 +134,7 @@ def study_page(study: Study, entries: dict[str, Any]) -> str:
     lines += _published(study.published)
     lines += ["## What came out here", "", *_outcomes(outcomes)]
     lines += abroad_rows((row.label, runs_of(row, entries["runs"])) for row in study.rows)
+    lines += unseen_rows((row.label, runs_of(row, entries["runs"])) for row in study.rows)
     for row, outcome in outcomes:
         if outcome is not None:
             lines += _classes(row, outcome)

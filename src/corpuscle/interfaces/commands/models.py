@@ -1,4 +1,4 @@
-"""Commands about models: `train`, `evaluate` and `benchmark`."""
+"""Commands about models: `train` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpuscle.errors import MissingExtraError, UsageError
-from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, print_json, progress_bar
+from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from corpuscle.evaluation.benchmark import ClassifyBenchmark
-    from corpuscle.evaluation.counting import CountingEvaluation
-    from corpuscle.evaluation.robustness import FramingRobustness
-    from corpuscle.evaluation.ruler_check import RulerEvaluation
-    from corpuscle.evaluation.seams import SeamEvaluation
-    from corpuscle.interfaces.server_load import ServerBenchmark
-    from corpuscle.reporting.field_speed import FieldBenchmark
-    from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
+__all__ = ["EpochPrinter", "Stopper", "evaluate", "record_result", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -221,82 +213,6 @@ class EpochPrinter:
         each = (time.monotonic() - self._began) / (done - self._first_step)
         left = each * ((progress.epochs_done + 1) * steps - done)
         return f", {left:.0f} s left in this epoch"
-
-
-def benchmark(
-    *,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="classify, field or server (speed), framing (does the cut change the answer?), counting (are counts "
-            "right?), ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
-        ),
-    ],
-    model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
-    files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    detector: Annotated[
-        str, typer.Option(help="field, counting, ruler, seams: a detector's name or folder.")
-    ] = DEFAULT_DETECTOR,
-    folder: Annotated[
-        Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
-    ] = None,
-    memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
-    dataset: Annotated[
-        str,
-        typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
-    ] = "",
-    split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
-    side: Annotated[int, typer.Option(min=1000, max=40_000, help="seams: side of the drawn field.")] = 4000,
-    users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
-    uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
-    data_root: _DataRoot = None,
-    record: _Record = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
-    from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
-
-    result: (
-        ClassifyBenchmark
-        | FramingRobustness
-        | FieldBenchmark
-        | CountingEvaluation
-        | RulerEvaluation
-        | SeamEvaluation
-        | ServerBenchmark
-    )
-    figures: list[Figure] | None = None
-    with progress_bar("measuring") as show:
-        if what == "classify":
-            from corpuscle.evaluation.benchmark import benchmark_classify
-
-            result = benchmark_classify(model, files=files, folder=folder, memory_files=memory_files, progress=show)
-        elif what == "framing":
-            from corpuscle.evaluation.robustness import framing_robustness
-
-            result = framing_robustness(dataset or "pbc", model=model, split=split, root=data_root, progress=show)
-        elif what == "field":
-            result, figures = time_field(model, detector, folder, show)
-        elif what == "counting":
-            chosen = (dataset or "bccd", split, data_root)
-            result, figures = measure_counting(model, detector, chosen, show)
-        elif what == "ruler":
-            result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
-        elif what == "seams":
-            result, figures = measure_seams(detector, side, show)
-        elif what == "server":
-            from corpuscle.interfaces.commands.serving import time_server
-
-            result, figures = time_server(model, users, uploads, show)
-        else:
-            known = ("classify", "framing", "field", "counting", "ruler", "seams", "server")
-            raise UnknownNameError("benchmark", what, known)
-    if json:
-        print_json(result.to_dict())
-    else:
-        typer.echo(result.text())
-    record_result(record, result if figures is None else figures)
 
 
 def record_result(
