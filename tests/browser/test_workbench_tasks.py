@@ -289,3 +289,15 @@ def test_a_token_is_asked_for_until_it_is_right(open_page, serve, tmp_path):
             page.get_by_text(after).wait_for()
     finally:
         guarded.stop()
+
+
+def test_a_picture_dropped_on_another_page_does_not_replace_it(open_page, server):
+    page = open_page()
+    page.goto("/review")
+    page.wait_for_selector(".empty")
+    kept = page.evaluate("""() => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File(["x"], "a.png", {type: "image/png"}));
+      return !window.dispatchEvent(new DragEvent("drop", {dataTransfer, bubbles: true, cancelable: true}));
+    }""")
+    assert kept
