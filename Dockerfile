@@ -18,7 +18,8 @@ COPY --from=build /opt/corpuscle /opt/corpuscle
 ENV PATH=/opt/corpuscle/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    OMP_NUM_THREADS=1
+    OMP_NUM_THREADS=1 \
+    ORT_DISABLE_TELEMETRY=1
 USER corpuscle
 WORKDIR /store
 VOLUME /store

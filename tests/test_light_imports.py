@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
+
+import corpuscle
 
 FRAMEWORKS = {"torch", "torchvision", "timm", "onnx", "onnxscript", "matplotlib", "sklearn", "scipy"}
 
@@ -81,3 +86,21 @@ def test_count_loads_no_framework_and_opens_no_connection(tmp_path):
     assert "onnxruntime" in report["loaded"]
     assert set(report["loaded"]) & (FRAMEWORKS | {"requests", "pooch", "tifffile", "weasyprint"}) == set()
     assert report["talk"] == []
+
+
+def test_nothing_is_reported_to_the_makers_of_a_library(tmp_path, drawn_files):
+    """The official onnxruntime keeps a number of the machine and reports to its maker unless it is told not to."""
+    kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "SYSTEMROOT") if key in os.environ}
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "corpuscle.interfaces.cli", "classify", str(drawn_files[0]), "--json"]
+    done = subprocess.run(command, env=kept | home, capture_output=True, text=True, timeout=120, check=True)
+    assert "predictions" in done.stdout
+    assert "telemetry" not in done.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == []
+
+
+def test_onnxruntime_is_imported_in_one_place():
+    """Only there is it told to report nothing."""
+    files = Path(corpuscle.__file__).parent.rglob("*.py")
+    found = {path.name for path in files if re.search(r"^\s*import onnxruntime\b", path.read_text(), re.M)}
+    assert found == {"silent_runtime.py"}

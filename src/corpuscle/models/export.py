@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 from torch import nn
 
 from corpuscle.errors import BundleError
+from corpuscle.models.silent_runtime import onnxruntime
 from corpuscle.models.zoo import CellNetwork
 
 __all__ = [

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from corpuscle.errors import BundleError
 from corpuscle.models.bundle import Bundle
+from corpuscle.models.silent_runtime import onnxruntime
 
 __all__ = ["Engine", "Outputs", "open_session"]
 

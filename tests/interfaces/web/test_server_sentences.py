@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +117,25 @@ def test_findings():
     texts += said_of(reading_of({"erythrocyte": 900}, kind="erythrocyte"))
     assert len({text[:12] for text in texts}) >= 11
     assert [text for text in texts if not known(text)] == []
+
+
+def raised_in(path: Path) -> Iterator[str]:
+    """Yield the sentences of the errors that a module raises, with 7 for each value."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error")):
+            continue
+        for given in node.args[:2]:
+            if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                yield given.value
+            elif isinstance(given, ast.JoinedStr):
+                yield "".join(str(part.value) if isinstance(part, ast.Constant) else "7" for part in given.values)
+
+
+def test_what_the_server_refuses():
+    """Sentences that the page can meet; those of settings and of requests that the page does not make are left out."""
+    modules = ("cell_pictures", "exports", "jobs", "labels", "session_map")
+    paths = [WEB.parent / "api" / f"{name}.py" for name in modules]
+    said = [text for path in paths for text in raised_in(path) if " " in text]
+    assert len(said) > 6
+    assert [text for text in said if not known(text)] == []
+    assert known("A map needs at least 4 cells, not 3. Give more pictures.")

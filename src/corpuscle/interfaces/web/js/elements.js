@@ -63,9 +63,3 @@ export function iconButton(name, label, onclick, rest = {}) {
 
 let last = 0;
 export function freshId(stem) { last += 1; return `${stem}-${last}`; }
-
-/** Wait until `run` has not been called for `ms`. */
-export function calm(run, ms = 120) {
-  let timer = 0;
-  return (...given) => { clearTimeout(timer); timer = setTimeout(() => run(...given), ms); };
-}

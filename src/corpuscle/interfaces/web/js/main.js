@@ -149,6 +149,13 @@ function keys() {
 
 const typing = node => Boolean(node.closest?.("input:not([type=range]):not([type=checkbox]), textarea, select"));
 
+/** A picture dropped where none is taken must not replace the page. */
+function drops() {
+  const stay = event => { if (!event.defaultPrevented && [...(event.dataTransfer?.types || [])].includes("Files")) event.preventDefault(); };
+  window.addEventListener("dragover", stay);
+  window.addEventListener("drop", stay);
+}
+
 function clicks() {
   document.addEventListener("click", event => {
     const link = event.target.closest?.("a[data-go]");
@@ -169,6 +176,7 @@ async function start() {
   await spoken;
   frame();
   clicks();
+  drops();
   keys();
   try { await begun; } catch (error) { complain(error); }
   bus.addEventListener("session", () => route());

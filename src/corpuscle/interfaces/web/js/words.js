@@ -89,8 +89,6 @@ export function moment(iso) {
 
 export function day(when) { return format(Intl.DateTimeFormat, { dateStyle: "medium" }).format(when); }
 
-export function listed(names) { return format(Intl.ListFormat, { type: "conjunction" }).format(names); }
-
 /** `{a}` in a pattern stands for anything, `{a:class}` for the name of a class, `{a:number}` for a number. */
 function compiled({ from, to }) {
   const kinds = [];

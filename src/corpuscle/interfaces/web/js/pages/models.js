@@ -3,7 +3,7 @@ import { button, h, icon, show } from "../elements.js";
 import { fixed, locale, number, percent, sentence, t, tree } from "../words.js";
 import { chosenDetector, chosenModel, chooseModel } from "../work.js";
 import { get } from "../server.js";
-import { confusionTable, figureTable, reliabilityDiagram } from "../parts/figures.js";
+import { confusionTable, figureName, figureTable, reliabilityDiagram } from "../parts/figures.js";
 import { markdown } from "../parts/markdown.js";
 import { named } from "../parts/marks.js";
 import { say } from "../parts/toasts.js";
@@ -90,13 +90,11 @@ function block(rows, kind) {
   const title = `${tree("dataset")[dataset] || dataset} · ${tree("split")[split] || split}`;
   return h("section", { class: `card measured-${kind}` },
     h("p", { class: "badge" }, t(`models.kind_${kind}`)), h("h3", {}, title),
-    headline ? h("p", { class: "headline" }, h("span", { class: "headline-number" }, percent(headline.value, 1)), " ", figureLabel(headline)) : null,
+    headline ? h("p", { class: "headline" }, h("span", { class: "headline-number" }, percent(headline.value, 1)), " ", figureName(headline.figure)) : null,
     h("p", { class: "muted small" }, t(`models.means_${kind}`)),
     notes.length ? h("p", { class: "muted small" }, notes.map(sentence).join("; ")) : null,
     figureTable(rows, title), confusion ? h("details", { class: "fold" }, h("summary", {}, t("models.confusion")), confusionTable(confusion)) : null);
 }
-
-const figureLabel = row => tree("figure")[row.figure] || row.figure;
 
 function reliability(row) {
   const sets = (row.reliability || []).map(each => ({ ...each, bins: each.bins || each.value || [] })).filter(each => each.bins.length);

@@ -16,7 +16,7 @@ export function verdict(cell, next = t("cell.refused_next")) {
     return h("div", { class: "verdict refused", role: "status" },
       h("h2", { class: "verdict-name" }, icon("refused"), h("span", {}, t("cell.refused"))),
       h("ul", { class: "reasons" }, cell.reason.split("; ").map(part => h("li", {}, sentence(part)))),
-      cell.class ? h("p", { class: "named" }, t("cell.nearest"), " ", named(cell.class), " ",
+      cell.class ? h("p", { class: "nearest" }, h("span", {}, t("cell.nearest")), named(cell.class),
         cell.confidence === null ? "" : h("span", {}, `(${percent(cell.confidence)})`)) : null,
       next ? h("p", { class: "small" }, next) : null);
   }

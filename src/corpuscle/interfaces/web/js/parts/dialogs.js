@@ -18,7 +18,7 @@ export function dialog(title, ...body) {
 }
 
 /** Ask for one line of text; resolves to it, or to null where the person thinks better of it. */
-export function askText(title, words, value = "", { type = "text", ok = t("word.save"), hint = "" } = {}) {
+function askText(title, words, value = "", { type = "text", ok = t("word.save"), hint = "" } = {}) {
   return new Promise(resolve => {
     let answer = null;
     const field = h("input", { type, value, id: "asked", autocomplete: type === "password" ? "current-password" : "off", maxlength: "200" });

@@ -5,7 +5,7 @@ import { path, work } from "../work.js";
 import { download } from "../server.js";
 import { complain, say } from "./toasts.js";
 
-export const EXPORTS = ["report.html", "report.pdf", "cells.csv", "cells.json", "counts.csv", "differential.json", "coco.json",
+const EXPORTS = ["report.html", "report.pdf", "cells.csv", "cells.json", "counts.csv", "differential.json", "coco.json",
   "geojson.zip", "dataset.zip", "log.csv", "map.csv"];
 
 /** A button that opens a list of files; `files` says which. */
@@ -26,7 +26,7 @@ export function exportMenu(files = EXPORTS) {
 }
 
 /** Close an open menu by Escape, or when something else is used. */
-export function closeOutside(box) {
+function closeOutside(box) {
   box.addEventListener("keydown", event => {
     if (event.key !== "Escape" || !box.open) return;
     box.open = false;

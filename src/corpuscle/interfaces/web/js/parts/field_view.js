@@ -73,9 +73,12 @@ export class FieldView {
       pen.drawImage(this.picture, x, y, this.image.width * zoom, this.image.height * zoom);
     }
     if (!this.shows.boxes && !this.shows.numbers) return this.drawOne(pen, this.cells.find(each => each.id === this.chosen), true);
-    for (const cell of this.cells) {
-      if (!this.visible(cell) || cell.id === this.chosen || !this.near(cell, view)) continue;
-      this.drawOne(pen, cell, cell.id === this.hover);
+    // The few leukocytes and platelets lie over the many erythrocytes.
+    for (const many of [true, false]) {
+      for (const cell of this.cells) {
+        if ((cell.kind === "erythrocyte") !== many || !this.visible(cell) || cell.id === this.chosen || !this.near(cell, view)) continue;
+        this.drawOne(pen, cell, cell.id === this.hover);
+      }
     }
     return this.drawOne(pen, this.cells.find(each => each.id === this.chosen), true);
   }

@@ -13,7 +13,7 @@ for (let level = 0; level < 256; level++) {
 }
 
 /** Color a gray map into a canvas; where there is no evidence the picture shows through. */
-export function paintHeat(canvas, picture) {
+function paintHeat(canvas, picture) {
   canvas.width = picture.naturalWidth;
   canvas.height = picture.naturalHeight;
   const pen = canvas.getContext("2d", { willReadFrequently: true });

@@ -6,7 +6,7 @@ import { Viewport } from "./viewport.js";
 
 const REACH_PX = 14;
 
-export function pointInside(line, x, y) {
+function pointInside(line, x, y) {
   let within = false;
   for (let a = 0, b = line.length - 1; a < line.length; b = a++) {
     const [ax, ay] = line[a], [bx, by] = line[b];
