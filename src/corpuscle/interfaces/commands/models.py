@@ -232,6 +232,7 @@ def benchmark(
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
     ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
+    cam: Annotated[bool, typer.Option("--cam", help="classify: with heat maps as well, speed and memory.")] = False,
     dataset: Annotated[
         str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
     ] = "",
@@ -242,6 +243,7 @@ def benchmark(
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
+    from corpuscle.interfaces.commands.explaining import map_visitors
     from corpuscle.interfaces.commands.fields import measure_counting, time_field
 
     result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation
@@ -250,7 +252,10 @@ def benchmark(
         if what == "classify":
             from corpuscle.evaluation.benchmark import benchmark_classify
 
-            result = benchmark_classify(model, files=files, folder=folder, memory_files=memory_files, progress=show)
+            extras = map_visitors() if cam else {}
+            result = benchmark_classify(
+                model, files=files, folder=folder, memory_files=memory_files, extras=extras, progress=show
+            )
         elif what == "framing":
             from corpuscle.evaluation.robustness import framing_robustness
 
