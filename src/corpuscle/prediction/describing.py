@@ -47,8 +47,7 @@ _PHRASES: Final = {
     "granule_color": "{} granules",
 }
 _YES_NO: Final = {"cytoplasm_vacuole": ("no vacuoles", "vacuoles"), "granularity": ("no granules", "granules")}
-_REST: Final = ("cell_size", "cell_shape", "nuclear_cytoplasmic_ratio", "chromatin_density", "cytoplasm_texture",
-                "cytoplasm_color", "cytoplasm_vacuole")  # fmt: skip
+_REST: Final = ("cell_size", "cell_shape", "nuclear_cytoplasmic_ratio", "chromatin_density")
 
 
 class Describer:
@@ -148,7 +147,11 @@ def _granules(by_key: dict[str, Trait]) -> str:
 def attribute_text(description: Description) -> str:
     """Return the attributes beside nucleus and granules, in words; empty where nothing is said."""
     by_key = {trait.attribute: trait for trait in description.traits}
-    return ", ".join(_hedged([by_key[key]], phrase(by_key[key])) for key in _REST if key in by_key)
+    said = [_hedged([by_key[key]], phrase(by_key[key])) for key in _REST if key in by_key]
+    if told := [by_key[key] for key in ("cytoplasm_texture", "cytoplasm_color") if key in by_key]:
+        said.append(_hedged(told, " ".join([*(trait.value for trait in told), "cytoplasm"])))
+    said += [phrase(by_key[key]) for key in ("cytoplasm_vacuole",) if key in by_key]
+    return ", ".join(said)
 
 
 def sentence(description: Description) -> str:

@@ -29,6 +29,7 @@ class _Request:
     detector: str
     folder: Path | None
     memory_files: int
+    cam: bool
     dataset: str
     split: str
     side: int
@@ -60,6 +61,7 @@ def benchmark(
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
     ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
+    cam: Annotated[bool, typer.Option("--cam", help="classify: with heat maps as well, speed and memory.")] = False,
     dataset: Annotated[
         str,
         typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
@@ -77,7 +79,9 @@ def benchmark(
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     if what not in _TASKS:
         raise UnknownNameError("benchmark", what, tuple(_TASKS))
-    request = _Request(model, files, detector, folder, memory_files, dataset, split, side, users, uploads, data_root)
+    request = _Request(
+        model, files, detector, folder, memory_files, cam, dataset, split, side, users, uploads, data_root
+    )
     with progress_bar("measuring") as show:
         result, figures = _TASKS[what](request, show)
     if json:
@@ -89,10 +93,13 @@ def benchmark(
 
 def _classify(request: _Request, show: _Show) -> _Measured:
     from corpuscle.evaluation.benchmark import benchmark_classify
+    from corpuscle.interfaces.commands.explaining import map_visitors
 
+    extras = map_visitors() if request.cam else {}
     result = benchmark_classify(
-        request.model, files=request.files, folder=request.folder, memory_files=request.memory_files, progress=show
-    )
+        request.model, files=request.files, folder=request.folder, memory_files=request.memory_files, extras=extras,
+        progress=show,
+    )  # fmt: skip
     return result, None
 
 

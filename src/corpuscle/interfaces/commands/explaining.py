@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,10 +11,15 @@ import typer
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
+    from corpuscle.evaluation.benchmark import VisitorMaker
+    from corpuscle.models.bundle import Bundle
+    from corpuscle.prediction.classification import Visitor
+    from corpuscle.prediction.engine import Outputs
+    from corpuscle.preprocessing.framing import Picture
     from corpuscle.records import Prediction
     from corpuscle.reporting.ledger import Figure
 
-__all__ = ["evaluate_maps", "explain"]
+__all__ = ["evaluate_maps", "explain", "map_visitors"]
 
 
 def explain(
@@ -87,6 +93,27 @@ def _line(prediction: Prediction) -> str:
         for cell in said.nearest
     ]
     return "\n".join(lines)
+
+
+def map_visitors() -> dict[str, VisitorMaker]:
+    """Return what `corpuscle benchmark classify --cam` does with each picture: maps alone, and maps as files."""
+    import numpy as np
+
+    from corpuscle.explanation.cam import CamMaker, place_map
+    from corpuscle.explanation.map_files import CamWriter
+    from corpuscle.preprocessing.framing import shape_of
+
+    def alone(bundle: Bundle, folder: Path, files: Sequence[Path]) -> Visitor:  # noqa: ARG001
+        maker = CamMaker(bundle)
+
+        def visit(picture: Picture, prediction: Prediction, outputs: Outputs) -> None:
+            if outputs.features is not None:
+                target = np.asarray([bundle.classes.index(prediction.class_name)])
+                place_map(maker.from_features(outputs.features, target)[0], prediction.framing, shape_of(picture))
+
+        return visit
+
+    return {"with heat maps": alone, "with heat maps drawn and written": CamWriter}
 
 
 def evaluate_maps(
