@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -14,14 +15,17 @@ from corpuscle.errors import UsageError
 __all__ = [
     "CELL_KINDS",
     "CellKind",
+    "Description",
     "Detections",
     "Failure",
     "FieldCell",
     "FieldReading",
     "Framing",
     "FramingMethod",
+    "KnownCell",
     "Prediction",
     "Ruler",
+    "Trait",
 ]
 
 FramingMethod = Literal["cell", "center", "whole"]
@@ -72,6 +76,57 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Trait:
+    """One morphological attribute of a cell.
+
+    Attributes:
+        attribute: Its key in the table of attributes.
+        value: The most probable value.
+        probability: Of that value, in [0, 1].
+        usual: Share of the annotated cells of the predicted class that have this value, in [0, 1].
+        unusual: Whether the value is surely seen and rare in the predicted class.
+    """
+
+    attribute: str
+    value: str
+    probability: float
+    usual: float
+    unusual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCell:
+    """A cell of the training set that looks much like another cell.
+
+    Attributes:
+        file: Data set and path of the picture in it.
+        class_name: What it is labeled.
+        distance: How far it is, in units of the usual distance of a known cell to its nearest neighbor.
+    """
+
+    file: str
+    class_name: str
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A cell in words, beside its class.
+
+    Attributes:
+        words: Nucleus and granules in a few words; empty where the class has no annotated cells or was refused.
+        remarks: What does not fit the predicted class, in words; empty if nothing.
+        traits: The attributes, in the order of their table; empty where there are no words.
+        nearest: Known cells that look most alike, nearest first.
+    """
+
+    words: str = ""
+    remarks: tuple[str, ...] = ()
+    traits: tuple[Trait, ...] = ()
+    nearest: tuple[KnownCell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one crop.
 
@@ -85,6 +140,8 @@ class Prediction:
         prediction_set: The classes that cannot be ruled out at the bundle's stated coverage.
         distance: Distance of the embedding from the known cells, in units of the bundle's refusal threshold.
         framing: What part of the picture was judged.
+        notes: What a person should know of the picture, empty if nothing.
+        description: The cell in words, where it was asked for.
     """
 
     file: str
@@ -97,6 +154,7 @@ class Prediction:
     distance: float
     framing: Framing
     notes: tuple[str, ...] = field(default=())
+    description: Description | None = None
 
     def __post_init__(self) -> None:
         """Refuse a prediction that contradicts itself."""
@@ -182,6 +240,7 @@ class FieldCell:
         touching: Whether another cell of its kind lies against it.
         clump: Number of the clump that it is part of, from 1; 0 for none.
         prediction_set: Classes that cannot be ruled out; empty where no classifier was asked.
+        probabilities: Calibrated probability of each class of the model; empty where no classifier was asked.
     """
 
     number: int
@@ -196,6 +255,7 @@ class FieldCell:
     touching: bool = False
     clump: int = 0
     prediction_set: tuple[str, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a cell without number or area."""
@@ -214,7 +274,7 @@ class FieldReading:
         file: The picture as the user named it; empty for an array.
         width_px: Width of the field.
         height_px: Height of the field.
-        cells: The cells, in the order of their numbers 1..n.
+        cells: The cells, in the order of their numbers: 1..n, with gaps where a person took out what is no cell.
         ruler: How large a pixel is.
         notes: What a person should know of this field.
         sha256: Hash of the file's bytes; empty for an array or a slide.
@@ -233,9 +293,9 @@ class FieldReading:
     downsample: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that do not run from 1 to n."""
-        if [cell.number for cell in self.cells] != list(range(1, len(self.cells) + 1)):
-            raise UsageError(f"The cells of {self.file or 'a field'} must be numbered 1 to {len(self.cells)} in order.")
+        """Refuse numbers that do not rise."""
+        if any(first.number >= second.number for first, second in pairwise(self.cells)):
+            raise UsageError(f"The cells of {self.file or 'a field'} must stand in the order of their numbers.")
 
     def count(self, kind: CellKind) -> int:
         """Return how many cells are of a kind."""

@@ -13,7 +13,19 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, explaining, fields, models, projecting, reading, runs, studies
+from corpuscle.interfaces.commands import (
+    adapting,
+    data,
+    enriching,
+    explaining,
+    fields,
+    models,
+    projecting,
+    reading,
+    runs,
+    serving,
+    studies,
+)
 
 __all__ = ["app", "main"]
 
@@ -45,12 +57,15 @@ def _root(
 
 app.command("classify")(reading.classify)
 app.command("explain")(explaining.explain)
+app.command("enrich")(enriching.enrich)
 app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)
 app.command("report")(fields.report)
+app.command("serve")(serving.serve)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
+app.command("adapt")(adapting.adapt)
 app.command("compare")(runs.compare)
 app.command("models")(studies.models)
 app.command("study")(studies.study)

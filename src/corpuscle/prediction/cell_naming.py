@@ -106,13 +106,20 @@ class CellNamer:
                 names[place] = _named(kinds[place], answer)
         return names
 
-    def _prepared(
+    def picture(
         self, source: FieldSource, box: tuple[float, float, float, float], erythrocyte_px: float
-    ) -> tuple[Image8, Framing]:
+    ) -> Image.Image:
+        """Cut one cell out as the picture that is judged; arguments as in `name`, `box` as in `cut_crop`."""
         picture = _crop(source, box, CROP_ERYTHROCYTES * erythrocyte_px)
         if self._fixed_scale:
             side = max(1, round(picture.width * _LEARNED_ERYTHROCYTE_PX / erythrocyte_px))
             picture = picture.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        return picture
+
+    def _prepared(
+        self, source: FieldSource, box: tuple[float, float, float, float], erythrocyte_px: float
+    ) -> tuple[Image8, Framing]:
+        picture = self.picture(source, box, erythrocyte_px)
         return prepare(picture, self._reader.bundle.preprocessing, framing=self._reader.framing)
 
 
@@ -128,4 +135,5 @@ def _named(kind: CellKind, answer: Prediction) -> dict[str, Any]:
         "refused": bool(reasons),
         "reason": "; ".join(reasons),
         "prediction_set": answer.prediction_set,
+        "probabilities": answer.probabilities,
     }

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+
+if TYPE_CHECKING:
+    from corpuscle.records import Prediction
+    from corpuscle.reporting.ledger import Figure
 
 __all__ = ["evaluate_maps", "explain"]
 
@@ -47,6 +51,8 @@ def explain(
             try:
                 answer = explainer.explain(path, wanted)
                 files = write_explanation(answer, output, names(path), arrays=arrays)
+                if not json:
+                    typer.echo(_line(answer.prediction))
                 values.append({**prediction_values(answer.prediction), "files": [str(item) for item in files]})
             except OutputError:
                 raise
@@ -63,15 +69,36 @@ def explain(
         raise typer.Exit(3)
 
 
+def _line(prediction: Prediction) -> str:
+    """Return what is said of one picture, for people."""
+    from corpuscle import taxonomy
+    from corpuscle.prediction.describing import sentence
+
+    text = f"{prediction.file}: {taxonomy.cell_class(prediction.class_name).name_en}, {prediction.confidence:.1%}"
+    text += f", refused ({prediction.reason})" if prediction.refused else ""
+    said = prediction.description
+    if said is None:
+        return text
+    if words := sentence(said):
+        text += f": {words}"
+    lines = [text, *(f"  unusual: {remark}" for remark in said.remarks)]
+    lines += [
+        f"  near: {cell.file}, {taxonomy.cell_class(cell.class_name).name_en}, distance {cell.distance:.2f}"
+        for cell in said.nearest
+    ]
+    return "\n".join(lines)
+
+
 def evaluate_maps(
     dataset: str, *, model: str, split: str, root: Path | None, limit: int, json: bool, output: Path | None
-) -> None:
-    """Measure how true the heat maps of a model are: `corpuscle evaluate --explanations`."""
+) -> list[Figure]:
+    """Measure how true the heat maps of a model are (`corpuscle evaluate --explanations`), and return the figures."""
     from json import dumps
 
     from corpuscle.evaluation.explanations import evaluate_explanations
     from corpuscle.explanation.explaining import METHODS, all_makers, open_model
     from corpuscle.files import written_whole
+    from corpuscle.reporting.explanations import explanation_figures
 
     bundle = open_model(model)
     makers, randomized = all_makers(bundle)
@@ -91,3 +118,4 @@ def evaluate_maps(
         with written_whole(output / "explanations.json") as part:
             part.write_text(dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
         note(f"Written to {output}.")
+    return explanation_figures(result)

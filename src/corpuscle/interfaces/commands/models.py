@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.robustness import FramingRobustness
     from corpuscle.evaluation.ruler_check import RulerEvaluation
     from corpuscle.evaluation.seams import SeamEvaluation
+    from corpuscle.interfaces.server_load import ServerBenchmark
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
@@ -43,6 +44,7 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    in_common: Annotated[bool, typer.Option("--in-common", help="Seek answers among the set's classes only.")] = False,
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
     refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
@@ -58,7 +60,10 @@ def evaluate(
     if explanations:
         from corpuscle.interfaces.commands.explaining import evaluate_maps
 
-        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        figures = evaluate_maps(
+            dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output
+        )
+        record_result(record, figures)
         return
     if corruptions or refusal:
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
@@ -70,7 +75,9 @@ def evaluate(
     from corpuscle.reporting.evaluations import write_evaluation
 
     with progress_bar("evaluating") as show:
-        result = run(dataset, model=model, split=split, root=data_root, framing=framing, progress=show)
+        result = run(
+            dataset, model=model, split=split, root=data_root, framing=framing, in_common=in_common, progress=show
+        )
     if json:
         print_json(result.to_dict())
     else:
@@ -221,8 +228,8 @@ def benchmark(
     what: Annotated[
         str,
         typer.Argument(
-            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?), "
-            "ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
+            help="classify, field or server (speed), framing (does the cut change the answer?), counting (are counts "
+            "right?), ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
@@ -240,6 +247,8 @@ def benchmark(
     ] = "",
     split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
     side: Annotated[int, typer.Option(min=1000, max=40_000, help="seams: side of the drawn field.")] = 4000,
+    users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
+    uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -249,7 +258,13 @@ def benchmark(
     from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
 
     result: (
-        ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | RulerEvaluation | SeamEvaluation
+        ClassifyBenchmark
+        | FramingRobustness
+        | FieldBenchmark
+        | CountingEvaluation
+        | RulerEvaluation
+        | SeamEvaluation
+        | ServerBenchmark
     )
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
@@ -270,8 +285,13 @@ def benchmark(
             result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
         elif what == "seams":
             result, figures = measure_seams(detector, side, show)
+        elif what == "server":
+            from corpuscle.interfaces.commands.serving import time_server
+
+            result, figures = time_server(model, users, uploads, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "ruler", "seams"))
+            known = ("classify", "framing", "field", "counting", "ruler", "seams", "server")
+            raise UnknownNameError("benchmark", what, known)
     if json:
         print_json(result.to_dict())
     else:
