@@ -135,7 +135,7 @@ def differential_of(
 
     Args:
         readings: The fields.
-        interval: `wilson`, `exact` or `simultaneous`.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`.
         confusion: How the classifier mistakes cells, to correct for it as well.
 
     Raises:
@@ -178,7 +178,7 @@ def make_differential(
 
     Args:
         counts: How many cells of each class, by key of the taxonomy; other spellings are refused.
-        interval: `wilson`, `exact` or `simultaneous`.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`.
         confusion: How the classifier mistakes cells, to correct for it as well.
 
     Raises:

@@ -259,7 +259,7 @@ def count(
         model: The classifier: name of a shipped bundle, a bundle's folder, or a loaded bundle.
         detector: Name of a shipped detector, its folder, or a detector.
         um_per_px: Micrometers a pixel is wide; measured by the erythrocytes of each field if 0.
-        interval: `wilson`, `exact` or `simultaneous`: how the differential's intervals are made.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`: how the differential's intervals are made.
         workers: Threads; one a processor if 0.
         on_error: `raise` at the first field that cannot be read, or `keep` going.
         progress: Called with (done, all).

@@ -37,7 +37,7 @@ def count(
     um_per_px: Annotated[
         float, typer.Option(min=0, help="Micrometers a pixel is wide; 0: measured by the erythrocytes.")
     ] = 0.0,
-    interval: Annotated[str, typer.Option(help="wilson, exact or simultaneous.")] = "wilson",
+    interval: Annotated[str, typer.Option(help="wilson, exact, simultaneous or sison-glaz.")] = "wilson",
     corrected: Annotated[
         bool, typer.Option("--corrected", help="Also correct for the model's own confusion matrix.")
     ] = False,
@@ -202,11 +202,13 @@ def measure_counting(
     model: str, detector: str, chosen: tuple[str, str, Path | None], show: _Show
 ) -> tuple[CountingEvaluation, list[Figure]]:
     """Measure counts on labeled fields (data set, split, data root), for `corpuscle benchmark counting`."""
-    from corpuscle.evaluation.counting import evaluate_counting
+    from corpuscle.evaluation.counting import DRAWN_SCENES, SCENES, evaluate_counting
     from corpuscle.prediction.fields import FieldReader
     from corpuscle.reporting.field_speed import counting_figures
 
     dataset, split, root = chosen
+    if dataset == DRAWN_SCENES and split not in SCENES:
+        split = ""  # all of them: nothing was learned from any
     reader = FieldReader(model, detector=detector)
     result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
     return result, counting_figures(result)
