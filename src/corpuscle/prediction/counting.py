@@ -243,8 +243,8 @@ def _remarks(n: int) -> tuple[str, str]:
         return "No leukocyte could be counted, so there is no differential.", ""
     if n < TOO_FEW_CELLS:
         return (
-            f"Only {n} leukocytes were counted. A differential needs {TOO_FEW_CELLS} at least; read the intervals, "
-            "and count more fields.",
+            f"Only {n} {'leukocyte was' if n == 1 else 'leukocytes were'} counted. A differential needs "
+            f"{TOO_FEW_CELLS} at least; read the intervals, and count more fields.",
             "",
         )
     if n < FEW_CELLS:
