@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from corpuscle.data.leaks import shared_sources
 from corpuscle.errors import NoInputError, RecipeError
+from corpuscle.models.bundle import load_bundle
+from corpuscle.training import facts
 from corpuscle.training.crops import CropSet
 from corpuscle.training.loop import _order
 from corpuscle.training.recipe import Recipe, read_recipe
@@ -155,3 +159,18 @@ def test_a_set_that_adds_nothing_is_refused(own, tmp_path, drawn_cells):
         further_sources(recipe_for(own, [{"dataset": str(empty)}]), CLASSES, None)
     with pytest.raises(RecipeError, match="the recipe's own set"):
         further_sources(recipe_for(own, [{"dataset": own.as_posix()}]), CLASSES, None)
+
+
+def test_what_the_weights_had_learned_counts_among_what_a_run_learned(monkeypatch):
+    """A bundle that learned BCCD photographs makes a run on their Kaggle versions leak."""
+    recipe = Recipe.from_dict({"model": {"pretrained": "corpuscle_s"}})
+    rows = ({"dataset": "drawn", "split": "train"}, {"dataset": "my folder", "split": "train"},
+            {"dataset": "drawn", "split": "adaptation"})  # fmt: skip
+    monkeypatch.setattr(facts, "load_bundle", lambda name: replace(load_bundle(name), training_data=rows))
+    cells = facts.learned_before(recipe, None)
+    assert len(cells) == 96
+    assert {cell.split for cell in cells} == {"train"}
+    assert facts.learned_before(Recipe.from_dict({"model": {"pretrained": "timm"}}), None) == []
+    assert facts.learned_before(Recipe(), None) == []
+    judged = [replace(cells[0], split="test"), replace(cells[0], split="test", file="new", group="new")]
+    assert "1 of 2" in shared_sources(cells, judged).sentence()

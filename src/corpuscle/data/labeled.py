@@ -229,7 +229,7 @@ def _photograph_classes() -> dict[str, str]:
 def _bccd(folder: Path) -> list[LabeledCell]:
     classes = _photograph_classes()
     lists = photograph_lists(folder)
-    groups, later = overlap_groups(lists)
+    _, later = overlap_groups(lists)
     cells = []
     for stem, split in sorted(lists.items()):
         part = folder / "Annotations" / f"{stem}.xml"
@@ -242,7 +242,7 @@ def _bccd(folder: Path) -> list[LabeledCell]:
         # With two leukocytes in a photograph nobody knows which of them the label means.
         if len(boxes) == 1 and stem in classes:
             path, own = folder / "JPEGImages" / f"{stem}.jpg", "" if stem in later else split
-            cells.append(LabeledCell(path.name, path, classes[stem], own, groups[stem], boxes[0]))
+            cells.append(LabeledCell(path.name, path, classes[stem], own, stem, boxes[0]))
     return cells
 
 
