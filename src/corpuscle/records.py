@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -239,6 +240,7 @@ class FieldCell:
         touching: Whether another cell of its kind lies against it.
         clump: Number of the clump that it is part of, from 1; 0 for none.
         prediction_set: Classes that cannot be ruled out; empty where no classifier was asked.
+        probabilities: Calibrated probability of each class of the model; empty where no classifier was asked.
     """
 
     number: int
@@ -253,6 +255,7 @@ class FieldCell:
     touching: bool = False
     clump: int = 0
     prediction_set: tuple[str, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a cell without number or area."""
@@ -271,7 +274,7 @@ class FieldReading:
         file: The picture as the user named it; empty for an array.
         width_px: Width of the field.
         height_px: Height of the field.
-        cells: The cells, in the order of their numbers 1..n.
+        cells: The cells, in the order of their numbers: 1..n, with gaps where a person took out what is no cell.
         ruler: How large a pixel is.
         notes: What a person should know of this field.
         sha256: Hash of the file's bytes; empty for an array or a slide.
@@ -290,9 +293,9 @@ class FieldReading:
     downsample: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse numbers that do not run from 1 to n."""
-        if [cell.number for cell in self.cells] != list(range(1, len(self.cells) + 1)):
-            raise UsageError(f"The cells of {self.file or 'a field'} must be numbered 1 to {len(self.cells)} in order.")
+        """Refuse numbers that do not rise."""
+        if any(first.number >= second.number for first, second in pairwise(self.cells)):
+            raise UsageError(f"The cells of {self.file or 'a field'} must stand in the order of their numbers.")
 
     def count(self, kind: CellKind) -> int:
         """Return how many cells are of a kind."""

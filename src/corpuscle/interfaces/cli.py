@@ -14,6 +14,7 @@ import typer
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
 from corpuscle.interfaces.commands import (
+    adapting,
     data,
     enriching,
     explaining,
@@ -22,6 +23,7 @@ from corpuscle.interfaces.commands import (
     projecting,
     reading,
     runs,
+    serving,
     studies,
 )
 
@@ -60,8 +62,10 @@ app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)
 app.command("report")(fields.report)
+app.command("serve")(serving.serve)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
+app.command("adapt")(adapting.adapt)
 app.command("compare")(runs.compare)
 app.command("models")(studies.models)
 app.command("study")(studies.study)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
@@ -157,7 +157,7 @@ class CellReader:
 
     def stream(
         self, sources: Iterable[Source], *, workers: int = 0, batch_size: int = BATCH, visit: Visitor | None = None
-    ) -> Iterator[Prediction | Failure]:
+    ) -> Generator[Prediction | Failure, None, None]:
         """Judge any number of pictures, in order, in memory that does not grow with their number.
 
         Each worker thread decodes, frames and judges its own batch. Batches are the same whatever the number of

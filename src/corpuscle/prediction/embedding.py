@@ -119,7 +119,7 @@ def _label_of(path: Path) -> str:
 def embed_cells(
     specimens: Sequence[Specimen],
     *,
-    model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | Bundle | CellReader = DEFAULT_MODEL,
     framing: str = "auto",
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -128,7 +128,7 @@ def embed_cells(
 
     Args:
         specimens: The cells.
-        model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
+        model: Name of a shipped bundle, a bundle's folder, a loaded bundle, or a reader, which has its own framing.
         framing: Which square of each picture is judged.
         workers: Threads; one a processor if 0.
         progress: Called with (done, all).
@@ -137,7 +137,7 @@ def embed_cells(
         NoInputError: None of the cells can be read.
         BundleError: The model cannot be used.
     """
-    reader = CellReader(model, framing=framing)
+    reader = model if isinstance(model, CellReader) else CellReader(model, framing=framing)
     chunks = [specimens[start : start + _BATCH] for start in range(0, len(specimens), _BATCH)]
     rows: list[_Row] = []
     failures: list[Failure] = []

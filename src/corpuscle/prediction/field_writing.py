@@ -40,6 +40,7 @@ __all__ = [
     "COUNT_COLUMNS",
     "RunWriter",
     "cell_row",
+    "cell_values",
     "count_row",
     "field_values",
     "stems_for",
@@ -89,6 +90,25 @@ def cell_row(file: str, cell: FieldCell) -> dict[str, str | int]:
         "refused": _truth(cell.refused), "reason": cell.reason, "set": SET_SEPARATOR.join(cell.prediction_set),
         "on_border": _truth(cell.on_border), "touching": _truth(cell.touching), "clump": cell.clump,
     }  # fmt: skip
+
+
+def cell_values(cell: FieldCell) -> dict[str, Any]:
+    """Return one cell of a field as plain values for JSON."""
+    return {
+        "number": cell.number,
+        "kind": cell.kind,
+        "class": cell.class_name,
+        "box": [round(edge, 2) for edge in cell.box],
+        "score": round(cell.score, 4),
+        "confidence": None if cell.confidence is None else round(cell.confidence, 6),
+        "refused": cell.refused,
+        "reason": cell.reason,
+        "set": list(cell.prediction_set),
+        "probabilities": {key: round(value, 6) for key, value in cell.probabilities.items()},
+        "on_border": cell.on_border,
+        "touching": cell.touching,
+        "clump": cell.clump,
+    }
 
 
 def _truth(value: bool) -> str:  # noqa: FBT001

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -200,7 +200,7 @@ class FieldReader:
 
     def stream(
         self, fields: Iterable[Field], *, workers: int = 0, on_field: OnField | None = None
-    ) -> Iterator[FieldReading | Failure]:
+    ) -> Generator[FieldReading | Failure, None, None]:
         """Read any number of fields, in order, in memory that does not grow with their number.
 
         Args:

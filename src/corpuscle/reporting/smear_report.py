@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -45,19 +45,33 @@ class _Run:
     folder: Path
     values: dict[str, Any]
     cells: tuple[dict[str, str], ...]
+    pictures: Mapping[str, Path]
+
+    def picture(self, file: str) -> Path:
+        """Return where a counted picture lies."""
+        return self.pictures.get(file, Path(file))
 
 
 def _number_of_fields(count: int) -> str:
     return f"{count} field" if count == 1 else f"{count} fields"
 
 
-def write_report(run: Path, output: Path | None = None, *, pdf: bool = False) -> list[Path]:
+def write_report(
+    run: Path,
+    output: Path | None = None,
+    *,
+    pdf: bool = False,
+    title: str = "",
+    pictures: Mapping[str, Path] | None = None,
+) -> list[Path]:
     """Write the report of a run.
 
     Args:
         run: A folder that `corpuscle count` wrote.
         output: The HTML file; `report.html` of the run if not given.
         pdf: Whether to write a PDF of the same name, which needs the extra `pdf`.
+        title: What to call the smear; the name of the folder if not given.
+        pictures: Where a counted picture lies now, by the name that the run has for it, if it is not a path.
 
     Returns:
         The files written.
@@ -68,7 +82,7 @@ def write_report(run: Path, output: Path | None = None, *, pdf: bool = False) ->
         MissingExtraError: A PDF was asked for and WeasyPrint is not installed.
         OutputError: A file cannot be written.
     """
-    page = report_html(run)
+    page = report_html(run, title=title, pictures=pictures)
     path = output or run / "report.html"
     with written_whole(path) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -83,12 +97,13 @@ def write_report(run: Path, output: Path | None = None, *, pdf: bool = False) ->
     return [path, path.with_suffix(".pdf")]
 
 
-def report_html(run: Path) -> str:
-    """Return the report of a run as one HTML page; errors as in `write_report`."""
-    read = _read_run(run)
+def report_html(run: Path, *, title: str = "", pictures: Mapping[str, Path] | None = None) -> str:
+    """Return the report of a run as one HTML page; arguments and errors as in `write_report`."""
+    read = _read_run(run, pictures or {})
+    heading = f"Smear report: {escape(title or run.resolve().name)}"
     differential = read.values["differential"]
     parts = [
-        f"<h1>Smear report: {escape(run.resolve().name)}</h1>",
+        f"<h1>{heading}</h1>",
         f'<p class="notice">{escape(NOTICE)} Every number is a suggestion; a person decides.</p>',
         *_counts(read.values),
         *_differential(differential),
@@ -101,13 +116,13 @@ def report_html(run: Path) -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Smear report: {escape(run.resolve().name)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{heading}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
 
 
-def _read_run(run: Path) -> _Run:
+def _read_run(run: Path, pictures: Mapping[str, Path]) -> _Run:
     summary, table = run / "differential.json", run / "cells.csv"
     if not summary.is_file() or not table.is_file():
         raise NoInputError(
@@ -121,7 +136,7 @@ def _read_run(run: Path) -> _Run:
             raise ValueError("a part is missing")
     except (OSError, ValueError) as error:
         raise DataError(f"{summary} or {table} is damaged ({error}). Count again.") from error
-    return _Run(run, values, cells)
+    return _Run(run, values, cells, pictures)
 
 
 def _name(key: str) -> str:
@@ -258,8 +273,10 @@ def _crops(read: _Run, chosen: Sequence[dict[str, str]]) -> tuple[dict[tuple[str
     pictures, lost = {}, []
     for file, cells in by_file.items():
         try:
-            same = bool(hashes.get(file)) and hashlib.sha256(Path(file).read_bytes()).hexdigest() == hashes[file]
-            source = ArraySource(read_image(file)) if same else None
+            same = (
+                bool(hashes.get(file)) and hashlib.sha256(read.picture(file).read_bytes()).hexdigest() == hashes[file]
+            )
+            source = ArraySource(read_image(read.picture(file))) if same else None
         except (OSError, CorpuscleError):
             source = None
         if source is None:

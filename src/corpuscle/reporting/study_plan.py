@@ -57,6 +57,7 @@ class Row:
         parts: At least one.
         seeds: A training each, for every part.
         published: Accuracy that was published for the same thing; None if there is none.
+        abroad: Another laboratory's labeled set to judge each run on as well, as `bccd-leukocytes` or `pbc:val`.
     """
 
     label: str
@@ -65,6 +66,7 @@ class Row:
     parts: tuple[Part, ...]
     seeds: tuple[int, ...] = (0,)
     published: float | None = None
+    abroad: str = ""
 
 
 @dataclass(frozen=True, slots=True)

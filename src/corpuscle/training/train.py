@@ -163,7 +163,7 @@ def _follow(
         processes.agree(0)
     widen = recipe.data.widen
     wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
-    wide = joined_crops(wide, further, classes, widen=widen, progress=hooks.on_crops)
+    wide = joined_crops(wide, further, classes, widen=widen, balance=recipe.data.balance, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
         processes.agree(0)

@@ -13,6 +13,8 @@ from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, 
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.counting import CountingEvaluation
+    from corpuscle.evaluation.ruler_check import RulerEvaluation
+    from corpuscle.evaluation.seams import SeamEvaluation
     from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.correction import Confusion
     from corpuscle.prediction.fields import Field, FieldReader
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 _Show = Callable[[int, int], None]
 
-__all__ = ["count", "demo_field", "measure_counting", "report", "time_field"]
+__all__ = ["count", "demo_field", "measure_counting", "measure_ruler", "measure_seams", "report", "time_field"]
 
 
 def count(
@@ -208,6 +210,29 @@ def measure_counting(
     reader = FieldReader(model, detector=detector)
     result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
     return result, counting_figures(result)
+
+
+def measure_ruler(
+    detector: str, chosen: tuple[str, str, Path | None], show: _Show
+) -> tuple[RulerEvaluation, list[Figure]]:
+    """Measure the ruler on labeled fields (data set, split, data root), for `corpuscle benchmark ruler`."""
+    from corpuscle.evaluation.ruler_check import evaluate_ruler
+    from corpuscle.prediction.detection import open_detector
+    from corpuscle.reporting.field_speed import ruler_figures
+
+    dataset, split, root = chosen
+    result = evaluate_ruler(open_detector(detector), dataset, split=split, root=root, progress=show)
+    return result, ruler_figures(result)
+
+
+def measure_seams(detector: str, side: int, show: _Show) -> tuple[SeamEvaluation, list[Figure]]:
+    """Count a large drawn field in tiles, for `corpuscle benchmark seams`."""
+    from corpuscle.evaluation.seams import evaluate_seams
+    from corpuscle.prediction.detection import open_detector
+    from corpuscle.reporting.field_speed import seam_figures
+
+    result = evaluate_seams(open_detector(detector), side, progress=show)
+    return result, seam_figures(result)
 
 
 def demo_field(reader: CellReader, folder: Path) -> dict[str, Any] | None:

@@ -20,12 +20,26 @@ if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
     from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
+    from corpuscle.evaluation.ruler_check import RulerEvaluation
+    from corpuscle.evaluation.seams import SeamEvaluation
+    from corpuscle.interfaces.server_load import ServerBenchmark
     from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
+    _Measured = (
+        ClassifyBenchmark
+        | FramingRobustness
+        | FieldBenchmark
+        | CountingEvaluation
+        | RulerEvaluation
+        | SeamEvaluation
+        | ServerBenchmark
+    )
+
 __all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
 
+_BENCHMARKS = ("classify", "framing", "field", "counting", "ruler", "seams", "server")
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
 ]
@@ -41,6 +55,7 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    in_common: Annotated[bool, typer.Option("--in-common", help="Seek answers among the set's classes only.")] = False,
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
     refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
@@ -71,7 +86,9 @@ def evaluate(
     from corpuscle.reporting.evaluations import write_evaluation
 
     with progress_bar("evaluating") as show:
-        result = run(dataset, model=model, split=split, root=data_root, framing=framing, progress=show)
+        result = run(
+            dataset, model=model, split=split, root=data_root, framing=framing, in_common=in_common, progress=show
+        )
     if json:
         print_json(result.to_dict())
     else:
@@ -222,40 +239,42 @@ def benchmark(
     what: Annotated[
         str,
         typer.Argument(
-            help="classify or field (speed), framing (does the cut change the answer?), counting (are counts right?)."
+            help="classify, field or server (speed), framing (does the cut change the answer?), counting (are counts "
+            "right?), ruler (is the magnification?), seams (is a cell lost or counted twice between tiles?)."
         ),
     ],
     model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
     files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    detector: Annotated[str, typer.Option(help="field, counting: a detector's name or folder.")] = DEFAULT_DETECTOR,
+    detector: Annotated[
+        str, typer.Option(help="field, counting, ruler, seams: a detector's name or folder.")
+    ] = DEFAULT_DETECTOR,
     folder: Annotated[
         Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
     ] = None,
     memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
     cam: Annotated[bool, typer.Option("--cam", help="classify: with heat maps as well, speed and memory.")] = False,
     dataset: Annotated[
-        str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
+        str,
+        typer.Option(help="framing: a labeled set, pbc by default; counting, ruler: labeled fields, bccd by default."),
     ] = "",
-    split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
+    split: Annotated[str, typer.Option(help="framing, counting, ruler: its split.")] = "test",
+    side: Annotated[int, typer.Option(min=1000, max=40_000, help="seams: side of the drawn field.")] = 4000,
+    users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
+    uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
     data_root: _DataRoot = None,
     record: _Record = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.explaining import map_visitors
-    from corpuscle.interfaces.commands.fields import measure_counting, time_field
+    from corpuscle.interfaces.commands.explaining import time_classify
+    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
 
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation
+    result: _Measured
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
-            from corpuscle.evaluation.benchmark import benchmark_classify
-
-            extras = map_visitors() if cam else {}
-            result = benchmark_classify(
-                model, files=files, folder=folder, memory_files=memory_files, extras=extras, progress=show
-            )
+            result = time_classify(model, files, folder, show, memory_files=memory_files, cam=cam)
         elif what == "framing":
             from corpuscle.evaluation.robustness import framing_robustness
 
@@ -263,10 +282,17 @@ def benchmark(
         elif what == "field":
             result, figures = time_field(model, detector, folder, show)
         elif what == "counting":
-            chosen = (dataset or "bccd", split, data_root)
-            result, figures = measure_counting(model, detector, chosen, show)
+            result, figures = measure_counting(model, detector, (dataset or "bccd", split, data_root), show)
+        elif what == "ruler":
+            result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
+        elif what == "seams":
+            result, figures = measure_seams(detector, side, show)
+        elif what == "server":
+            from corpuscle.interfaces.commands.serving import time_server
+
+            result, figures = time_server(model, users, uploads, show)
         else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting"))
+            raise UnknownNameError("benchmark", what, _BENCHMARKS)
     if json:
         print_json(result.to_dict())
     else:
