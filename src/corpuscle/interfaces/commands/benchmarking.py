@@ -92,14 +92,11 @@ def benchmark(
 
 
 def _classify(request: _Request, show: _Show) -> _Measured:
-    from corpuscle.evaluation.benchmark import benchmark_classify
-    from corpuscle.interfaces.commands.explaining import map_visitors
+    from corpuscle.interfaces.commands.explaining import time_classify
 
-    extras = map_visitors() if request.cam else {}
-    result = benchmark_classify(
-        request.model, files=request.files, folder=request.folder, memory_files=request.memory_files, extras=extras,
-        progress=show,
-    )  # fmt: skip
+    result = time_classify(
+        request.model, request.files, request.folder, show, memory_files=request.memory_files, cam=request.cam
+    )
     return result, None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ import typer
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from corpuscle.evaluation.benchmark import VisitorMaker
+    from corpuscle.evaluation.benchmark import ClassifyBenchmark, VisitorMaker
     from corpuscle.models.bundle import Bundle
     from corpuscle.prediction.classification import Visitor
     from corpuscle.prediction.engine import Outputs
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from corpuscle.records import Prediction
     from corpuscle.reporting.ledger import Figure
 
-__all__ = ["evaluate_maps", "explain", "map_visitors"]
+__all__ = ["evaluate_maps", "explain", "map_visitors", "time_classify"]
 
 
 def explain(
@@ -114,6 +114,18 @@ def map_visitors() -> dict[str, VisitorMaker]:
         return visit
 
     return {"with heat maps": alone, "with heat maps drawn and written": CamWriter}
+
+
+def time_classify(
+    model: str, files: int, folder: Path | None, show: Callable[[int, int], None], *, memory_files: int, cam: bool
+) -> ClassifyBenchmark:
+    """Time `corpuscle classify` beside its parts, with heat maps if asked: `corpuscle benchmark classify`."""
+    from corpuscle.evaluation.benchmark import benchmark_classify
+
+    extras = map_visitors() if cam else {}
+    return benchmark_classify(
+        model, files=files, folder=folder, memory_files=memory_files, extras=extras, progress=show
+    )
 
 
 def evaluate_maps(
