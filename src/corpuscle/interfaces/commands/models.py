@@ -18,12 +18,9 @@ from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, 
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.benchmark import ClassifyBenchmark
-    from corpuscle.evaluation.counting import CountingEvaluation
     from corpuscle.evaluation.robustness import FramingRobustness
-    from corpuscle.evaluation.ruler_check import RulerEvaluation
-    from corpuscle.evaluation.seams import SeamEvaluation
+    from corpuscle.interfaces.commands.fields import FieldResult
     from corpuscle.interfaces.server_load import ServerBenchmark
-    from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
@@ -255,17 +252,9 @@ def benchmark(
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
     from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, measure_ruler, measure_seams, time_field
+    from corpuscle.interfaces.commands.fields import FIELD_BENCHMARKS, measure_fields
 
-    result: (
-        ClassifyBenchmark
-        | FramingRobustness
-        | FieldBenchmark
-        | CountingEvaluation
-        | RulerEvaluation
-        | SeamEvaluation
-        | ServerBenchmark
-    )
+    result: ClassifyBenchmark | FramingRobustness | ServerBenchmark | FieldResult
     figures: list[Figure] | None = None
     with progress_bar("measuring") as show:
         if what == "classify":
@@ -276,22 +265,15 @@ def benchmark(
             from corpuscle.evaluation.robustness import framing_robustness
 
             result = framing_robustness(dataset or "pbc", model=model, split=split, root=data_root, progress=show)
-        elif what == "field":
-            result, figures = time_field(model, detector, folder, show)
-        elif what == "counting":
+        elif what in FIELD_BENCHMARKS:
             chosen = (dataset or "bccd", split, data_root)
-            result, figures = measure_counting(model, detector, chosen, show)
-        elif what == "ruler":
-            result, figures = measure_ruler(detector, (dataset or "bccd", split, data_root), show)
-        elif what == "seams":
-            result, figures = measure_seams(detector, side, show)
+            result, figures = measure_fields(what, (model, detector), show, chosen=chosen, folder=folder, side=side)
         elif what == "server":
             from corpuscle.interfaces.commands.serving import time_server
 
             result, figures = time_server(model, users, uploads, show)
         else:
-            known = ("classify", "framing", "field", "counting", "ruler", "seams", "server")
-            raise UnknownNameError("benchmark", what, known)
+            raise UnknownNameError("benchmark", what, ("classify", "framing", *FIELD_BENCHMARKS, "server"))
     if json:
         print_json(result.to_dict())
     else:
