@@ -26,21 +26,14 @@ class _Request:
 
     model: str
     files: int
-    detector: str
     folder: Path | None
     memory_files: int
     cam: bool
     dataset: str
     split: str
-    side: int
     users: int
     uploads: int
     data_root: Path | None
-
-    @property
-    def fields(self) -> tuple[str, str, Path | None]:
-        """Labeled fields: set, split and where it lies."""
-        return (self.dataset or "bccd", self.split, self.data_root)
 
 
 def benchmark(
@@ -77,13 +70,17 @@ def benchmark(
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
-    if what not in _TASKS:
-        raise UnknownNameError("benchmark", what, tuple(_TASKS))
-    request = _Request(
-        model, files, detector, folder, memory_files, cam, dataset, split, side, users, uploads, data_root
-    )
+    from corpuscle.interfaces.commands.fields import FIELD_BENCHMARKS, measure_fields
+
+    if what not in {*_TASKS, *FIELD_BENCHMARKS}:
+        raise UnknownNameError("benchmark", what, (*_TASKS, *FIELD_BENCHMARKS))
+    request = _Request(model, files, folder, memory_files, cam, dataset, split, users, uploads, data_root)
     with progress_bar("measuring") as show:
-        result, figures = _TASKS[what](request, show)
+        if what in _TASKS:
+            result, figures = _TASKS[what](request, show)
+        else:
+            chosen = (dataset or "bccd", split, data_root)
+            result, figures = measure_fields(what, (model, detector), show, chosen=chosen, folder=folder, side=side)
     if json:
         print_json(result.to_dict())
     else:
@@ -107,30 +104,6 @@ def _framing(request: _Request, show: _Show) -> _Measured:
     return framing_robustness(name, model=request.model, split=split, root=root, progress=show), None
 
 
-def _field(request: _Request, show: _Show) -> _Measured:
-    from corpuscle.interfaces.commands.fields import time_field
-
-    return time_field(request.model, request.detector, request.folder, show)
-
-
-def _counting(request: _Request, show: _Show) -> _Measured:
-    from corpuscle.interfaces.commands.fields import measure_counting
-
-    return measure_counting(request.model, request.detector, request.fields, show)
-
-
-def _ruler(request: _Request, show: _Show) -> _Measured:
-    from corpuscle.interfaces.commands.fields import measure_ruler
-
-    return measure_ruler(request.detector, request.fields, show)
-
-
-def _seams(request: _Request, show: _Show) -> _Measured:
-    from corpuscle.interfaces.commands.fields import measure_seams
-
-    return measure_seams(request.detector, request.side, show)
-
-
 def _server(request: _Request, show: _Show) -> _Measured:
     from corpuscle.interfaces.commands.serving import time_server
 
@@ -140,9 +113,5 @@ def _server(request: _Request, show: _Show) -> _Measured:
 _TASKS: dict[str, Callable[[_Request, _Show], _Measured]] = {
     "classify": _classify,
     "framing": _framing,
-    "field": _field,
-    "counting": _counting,
-    "ruler": _ruler,
-    "seams": _seams,
     "server": _server,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -13,19 +13,29 @@ from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, 
 
 if TYPE_CHECKING:
     from corpuscle.evaluation.counting import CountingEvaluation
-    from corpuscle.evaluation.ruler_check import RulerEvaluation
-    from corpuscle.evaluation.seams import SeamEvaluation
     from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.correction import Confusion
     from corpuscle.prediction.fields import Field, FieldReader
     from corpuscle.records import Failure
     from corpuscle.reporting.field_runs import RunResult
-    from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
 
 _Show = Callable[[int, int], None]
 
-__all__ = ["count", "demo_field", "measure_counting", "measure_ruler", "measure_seams", "report", "time_field"]
+__all__ = ["FIELD_BENCHMARKS", "FieldResult", "count", "demo_field", "measure_fields", "report"]
+
+FIELD_BENCHMARKS = ("field", "counting", "ruler", "seams")
+"""What `corpuscle benchmark` measures of whole fields."""
+
+
+class FieldResult(Protocol):
+    """What a benchmark of whole fields found."""
+
+    def text(self) -> str:
+        """Return a report for people."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
 
 
 def count(
@@ -189,52 +199,48 @@ def report(
             typer.echo(str(path))
 
 
-def time_field(model: str, detector: str, folder: Path | None, show: _Show) -> tuple[FieldBenchmark, list[Figure]]:
-    """Time the counting of a field, for `corpuscle benchmark field`."""
+def measure_fields(
+    what: str,
+    models: tuple[str, str],
+    show: _Show,
+    *,
+    chosen: tuple[str, str, Path | None],
+    folder: Path | None,
+    side: int,
+) -> tuple[FieldResult, list[Figure]]:
+    """Run one of `FIELD_BENCHMARKS` (classifier and detector; data set, split and data root), for `benchmark`."""
+    from corpuscle.prediction.detection import open_detector
     from corpuscle.prediction.fields import FieldReader
-    from corpuscle.reporting.field_speed import benchmark_field, speed_figures
+    from corpuscle.reporting import field_speed
 
-    result = benchmark_field(FieldReader(model, detector=detector), folder=folder, progress=show)
-    return result, speed_figures(result)
+    if what == "field":
+        times = field_speed.benchmark_field(FieldReader(models[0], detector=models[1]), folder=folder, progress=show)
+        return times, field_speed.speed_figures(times)
+    if what == "ruler":
+        from corpuscle.evaluation.ruler_check import evaluate_ruler
+
+        dataset, split, root = chosen
+        ruler = evaluate_ruler(open_detector(models[1]), dataset, split=split, root=root, progress=show)
+        return ruler, field_speed.ruler_figures(ruler)
+    if what == "seams":
+        from corpuscle.evaluation.seams import evaluate_seams
+
+        seams = evaluate_seams(open_detector(models[1]), side, progress=show)
+        return seams, field_speed.seam_figures(seams)
+    return _counted(FieldReader(models[0], detector=models[1]), chosen, show)
 
 
-def measure_counting(
-    model: str, detector: str, chosen: tuple[str, str, Path | None], show: _Show
+def _counted(
+    reader: FieldReader, chosen: tuple[str, str, Path | None], show: _Show
 ) -> tuple[CountingEvaluation, list[Figure]]:
-    """Measure counts on labeled fields (data set, split, data root), for `corpuscle benchmark counting`."""
     from corpuscle.evaluation.counting import DRAWN_SCENES, SCENES, evaluate_counting
-    from corpuscle.prediction.fields import FieldReader
     from corpuscle.reporting.field_speed import counting_figures
 
     dataset, split, root = chosen
     if dataset == DRAWN_SCENES and split not in SCENES:
         split = ""  # all of them: nothing was learned from any
-    reader = FieldReader(model, detector=detector)
     result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
     return result, counting_figures(result)
-
-
-def measure_ruler(
-    detector: str, chosen: tuple[str, str, Path | None], show: _Show
-) -> tuple[RulerEvaluation, list[Figure]]:
-    """Measure the ruler on labeled fields (data set, split, data root), for `corpuscle benchmark ruler`."""
-    from corpuscle.evaluation.ruler_check import evaluate_ruler
-    from corpuscle.prediction.detection import open_detector
-    from corpuscle.reporting.field_speed import ruler_figures
-
-    dataset, split, root = chosen
-    result = evaluate_ruler(open_detector(detector), dataset, split=split, root=root, progress=show)
-    return result, ruler_figures(result)
-
-
-def measure_seams(detector: str, side: int, show: _Show) -> tuple[SeamEvaluation, list[Figure]]:
-    """Count a large drawn field in tiles, for `corpuscle benchmark seams`."""
-    from corpuscle.evaluation.seams import evaluate_seams
-    from corpuscle.prediction.detection import open_detector
-    from corpuscle.reporting.field_speed import seam_figures
-
-    result = evaluate_seams(open_detector(detector), side, progress=show)
-    return result, seam_figures(result)
 
 
 def demo_field(reader: CellReader, folder: Path) -> dict[str, Any] | None:
