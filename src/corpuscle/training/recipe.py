@@ -203,9 +203,11 @@ class BundleRecipe:
 
     Attributes:
         quantize: Whether an 8-bit graph predicts, as is fastest; else the exact one.
+        version: What the model calls itself beside its name.
     """
 
     quantize: bool = True
+    version: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
