@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -251,8 +251,9 @@ async def _answered(
     lines = _LINES in request.headers.get("accept", "") and kind in ("classify", "count")
     loop, told = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
-    def tell(line: dict[str, Any]) -> None:
-        loop.call_soon_threadsafe(told.put_nowait, line)
+    def tell(line: dict[str, Any] | None) -> None:
+        with suppress(RuntimeError):  # the server ends, and nobody listens any more
+            loop.call_soon_threadsafe(told.put_nowait, line)
 
     def run(job: Job) -> Any:
         with uploads.named_in_errors():
@@ -265,8 +266,8 @@ async def _answered(
         raise
     future.add_done_callback(lambda _: uploads.close())
     if lines:
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(told.put_nowait, None))
-        return StreamingResponse(_lines(job, future, told), media_type=_LINES)
+        future.add_done_callback(lambda _: tell(None))
+        return StreamingResponse(_lines(job, future, told), media_type=_LINES, headers={"X-Accel-Buffering": "no"})
     answer = await asyncio.wrap_future(future)
     return Response(answer, media_type="application/json") if isinstance(answer, str) else json_answer(answer)
 
