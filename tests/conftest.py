@@ -340,3 +340,54 @@ def counting(
     for number in (1, 2):
         Image.fromarray(disc_field(640, 480, seed=number)[0]).save(folder / f"field_{number}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def attributed_root(drawn_cells: dict[str, tuple[np.ndarray, ...]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with a drawn twin of PBC and of WBCAtt.
+
+    Six pictures each of neutrophil, eosinophil and lymphocyte in PBC's train split, two in each of the others, and two
+    platelets that have no attributes. WBCAtt's train list also has a picture of PBC's test split, and one whose file
+    is not there; a picture of its train list is a duplicate of one in its test list.
+    """
+    import csv
+
+    from corpuscle.data.attributes import ATTRIBUTES
+    from corpuscle.data.catalog import DATASETS
+
+    root = tmp_path_factory.mktemp("attributed")
+    for name in DATASETS["pbc"].must_have:
+        (root / "pbc" / name).mkdir(parents=True)
+    looks = {
+        "neutrophil": ("small", "pink", "unsegmented-band"),
+        "eosinophil": ("round", "red", "segmented-bilobed"),
+        "lymphocyte": ("nil", "nil", "unsegmented-round"),
+    }
+    rows, lists = [], {"train": [], "val": [], "test": []}
+    places = ["train"] * 6 + ["val"] * 2 + ["test"] * 2
+    parts = ["train"] * 4 + ["test", "test", "val", "train", "test", "train"]
+    for key, (kind, color, nucleus) in {**looks, "platelet": ("", "", "")}.items():
+        for number, (split, part) in enumerate(zip(places, parts, strict=True)):
+            image = _turned(drawn_cells[key][number % 2])[number % 8]
+            name = f"{key[:2].upper()}_{number}.jpg"
+            Image.fromarray(image).save(root / "pbc" / key / name, quality=95)
+            group = f"twins-{key}" if number in (0, 4) else ""
+            rows.append([f"{key}/{name}", key, "", split, group])
+            if not kind:
+                continue
+            values = {item.column: next(iter(item.values)) for item in ATTRIBUTES}
+            values |= {"granule_type": kind, "granule_colour": color, "nucleus_shape": nucleus}
+            values["granularity"] = "no" if kind == "nil" else "yes"
+            lists[part].append({"img_name": name, "label": key.title(), **values, "path": ""})
+    lists["train"].append({**lists["train"][0], "img_name": "NE_999.jpg"})
+    with (root / "pbc" / "splits.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["file", "class", "subtype", "split", "duplicate_group"])
+        table.writerows(rows)
+    (root / "wbcatt").mkdir()
+    for part, values in lists.items():
+        with (root / "wbcatt" / f"pbc_attr_v1_{part}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(values[0]))
+            writer.writeheader()
+            writer.writerows(values)
+    return root

@@ -15,14 +15,17 @@ from corpuscle.errors import UsageError
 __all__ = [
     "CELL_KINDS",
     "CellKind",
+    "Description",
     "Detections",
     "Failure",
     "FieldCell",
     "FieldReading",
     "Framing",
     "FramingMethod",
+    "KnownCell",
     "Prediction",
     "Ruler",
+    "Trait",
 ]
 
 FramingMethod = Literal["cell", "center", "whole"]
@@ -73,6 +76,57 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Trait:
+    """One morphological attribute of a cell.
+
+    Attributes:
+        attribute: Its key in the table of attributes.
+        value: The most probable value.
+        probability: Of that value, in [0, 1].
+        usual: Share of the annotated cells of the predicted class that have this value, in [0, 1].
+        unusual: Whether the value is surely seen and rare in the predicted class.
+    """
+
+    attribute: str
+    value: str
+    probability: float
+    usual: float
+    unusual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCell:
+    """A cell of the training set that looks much like another cell.
+
+    Attributes:
+        file: Data set and path of the picture in it.
+        class_name: What it is labeled.
+        distance: How far it is, in units of the usual distance of a known cell to its nearest neighbor.
+    """
+
+    file: str
+    class_name: str
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A cell in words, beside its class.
+
+    Attributes:
+        words: Nucleus and granules in a few words; empty where the class has no annotated cells or was refused.
+        remarks: What does not fit the predicted class, in words; empty if nothing.
+        traits: The attributes, in the order of their table; empty where there are no words.
+        nearest: Known cells that look most alike, nearest first.
+    """
+
+    words: str = ""
+    remarks: tuple[str, ...] = ()
+    traits: tuple[Trait, ...] = ()
+    nearest: tuple[KnownCell, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says of one crop.
 
@@ -86,6 +140,8 @@ class Prediction:
         prediction_set: The classes that cannot be ruled out at the bundle's stated coverage.
         distance: Distance of the embedding from the known cells, in units of the bundle's refusal threshold.
         framing: What part of the picture was judged.
+        notes: What a person should know of the picture, empty if nothing.
+        description: The cell in words, where it was asked for.
     """
 
     file: str
@@ -98,6 +154,7 @@ class Prediction:
     distance: float
     framing: Framing
     notes: tuple[str, ...] = field(default=())
+    description: Description | None = None
 
     def __post_init__(self) -> None:
         """Refuse a prediction that contradicts itself."""

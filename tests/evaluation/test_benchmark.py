@@ -64,6 +64,31 @@ def test_without_torch_its_rows_are_left_out_and_memory_can_be_watched(toy_bundl
         assert "memory after 24 files / after 8" in result.text()
 
 
+def test_heat_maps_are_a_row_and_the_memory_is_watched_with_them(toy_bundle, drawn_files, monkeypatch):
+    from corpuscle.explanation.map_files import CamWriter
+    from corpuscle.interfaces.commands.explaining import map_visitors
+
+    monkeypatch.setattr(benchmark, "_torch_version", lambda: "not installed")
+    monkeypatch.setattr(benchmark, "_REPEATS", 1)
+    monkeypatch.setattr(benchmark, "_MEMORY_START", 8)
+    written = []
+    drawn = CamWriter.__call__
+
+    def counted(self, *given):
+        written.append(self.folder.name)
+        drawn(self, *given)
+
+    monkeypatch.setattr(CamWriter, "__call__", counted)
+    result = benchmark_classify(
+        toy_bundle, files=4, folder=drawn_files[0].parent, memory_files=24, extras=map_visitors()
+    )
+    assert set(result.rates) - OURS == {
+        "corpuscle with heat maps, 1 thread", "corpuscle with heat maps drawn and written, 1 thread",
+    }  # fmt: skip
+    assert {"time with heat maps / without", "time with heat maps drawn and written / without"} < set(result.ratios)
+    assert written.count("memory") == 24
+
+
 def test_ratios_are_medians_of_quotients_inside_each_turn():
     seconds = {"decode alone, 1 thread": [1.0, 2.0, 4.0], "corpuscle, files to CSV, 1 thread": [1.5, 4.0, 6.0]}
     assert benchmark._ratios(seconds) == {"time of corpuscle / time of decoding": 1.5}

@@ -15,6 +15,7 @@ from corpuscle.evaluation.explanations import (
     rank_correlation,
 )
 from corpuscle.explanation.explaining import METHODS, all_makers, make_maker
+from corpuscle.reporting.explanations import explanation_figures
 
 
 @pytest.mark.parametrize("key", ["neutrophil", "lymphocyte", "basophil", "platelet", "monocyte"])
@@ -134,11 +135,27 @@ def test_the_limit_draws_the_same_cells_each_time(toy, drawn_twice):
     assert "peak in cell" in results[0].text()
 
 
+def test_figures_say_which_rows_are_blind_and_of_how_many_cells(toy, drawn_twice):
+    result = evaluate_explanations(
+        "drawn", makers={"cam": Planted((4, 4))}, randomized={"cam": Planted((9, 9))}, model=toy, limit=4
+    )
+    assert result.n <= 4 < result.total
+    figures = explanation_figures(result)
+    by_name = {item.what.split(": ")[1]: item for item in figures}
+    assert by_name["cam, peak in the cell"].interval
+    assert "likeness" in " ".join(by_name)
+    assert by_name["cam, energy in the cell"].note.startswith(f"{result.n} of {result.total} cells, drawn with seed 0")
+    assert "cells lie in the middle of their crops" in by_name["center (blind), peak in the cell"].note
+    assert not any("random weights" in name for name in by_name if "blind" in name)
+
+
 @pytest.mark.slow
 def test_the_command_prints_a_table(cli, toy_bundle, drawn_twice, tmp_path):
     done = cli(
-        "evaluate", "--explanations", "--dataset", "drawn", "--model", toy_bundle, "--limit", 3, "-o", tmp_path / "o"
-    )
+        "evaluate", "--explanations", "--dataset", "drawn", "--model", toy_bundle, "--limit", 3, "-o", tmp_path / "o",
+        "--record", tmp_path / "figures.md",
+    )  # fmt: skip
     assert done.status == 0
     assert [line.split()[0] for line in done.out.splitlines()[2:9]] == [*METHODS, *BASELINES]
     assert json.loads((tmp_path / "o" / "explanations.json").read_text())["n"] <= 3
+    assert "occlusion, peak in the cell" in (tmp_path / "figures.md").read_text()

@@ -231,3 +231,26 @@ def test_a_folder_is_not_taken_for_a_published_set_of_a_similar_name(toy, drawn_
     given_cells([cell("platelet", drawn_cells["platelet"][0])])
     result = evaluate(tmp_path / "pbc-of-our-own", model=dataclasses.replace(toy, training_data=(row,)))
     assert result.leak == ""
+
+
+def test_answers_can_be_sought_among_the_classes_in_common(toy, toy_folder, given_cells):
+    """A foreign set with two of the model's classes: the others are then no answer."""
+    files = [path for path in sorted((toy_folder / "test").rglob("*.png")) if path.parent.name in toy.classes[:2]]
+    cells = [LabeledCell(path.name, path, path.parent.name, "test") for path in files]
+    given_cells(cells)
+    plain, common = evaluate("bccd-leukocytes", model=toy), evaluate("bccd-leukocytes", model=toy, in_common=True)
+    assert (plain.among, common.among) == (0, 2)
+    assert "answers among the 2 classes in common" in common.summary()
+    matrix = np.asarray(common.evaluation.confusion)
+    assert matrix[:, 2:].sum() == 0
+    wanted = [max(toy.classes[:2], key=item.probabilities.__getitem__) for _, item in plain.answers]
+    labels = [item.class_name for item in cells]
+    assert common.evaluation.accuracy == np.mean([a == b for a, b in zip(wanted, labels, strict=True)])
+    assert common.accepted == plain.accepted
+
+
+def test_one_class_in_common_leaves_nothing_to_ask(toy, toy_folder, given_cells):
+    path = next((toy_folder / "test" / toy.classes[0]).glob("*.png"))
+    given_cells([LabeledCell(path.name, path, toy.classes[0], "test")])
+    with pytest.raises(DataError, match="only one class in common"):
+        evaluate("bccd-leukocytes", model=toy, in_common=True)

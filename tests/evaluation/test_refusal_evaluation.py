@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from corpuscle.data.labeled import labeled_cells
 from corpuscle.errors import DataError, UsageError
 from corpuscle.evaluation.refusal import SCORES, nearest_neighbours, refusal_study
 
@@ -67,3 +68,12 @@ def test_wrong_wishes_are_refused(toy_bundle, toy_folder, tmp_path, drawn_files)
     (strange / "a.png").write_bytes(drawn_files[0].read_bytes())
     with pytest.raises(DataError, match="no cell of a class"):
         refusal_study(tmp_path / "set", model=toy_bundle)
+
+
+def test_classes_that_were_never_learned_are_strangers_of_their_own_kind(toy):
+    """The drawn set has eight classes, the toy knows a few of them."""
+    study = refusal_study("drawn", model=toy, split="test", strange=4, made=())
+    unknown = sorted({cell.class_name for cell in labeled_cells("drawn")} - set(toy.classes))
+    assert [item.kind for item in study.kinds] == [f"never learned: {key}" for key in unknown]
+    assert all(item.n == 4 for item in study.kinds)
+    assert study.n == 4 * len(toy.classes)

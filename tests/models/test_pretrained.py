@@ -112,5 +112,5 @@ def test_a_backbone_may_come_from_a_bundle_of_the_same_network():
 
 
 def test_a_bundle_of_another_network_is_a_sentence():
-    with pytest.raises(InputError, match=r"holds the network corpuscle_s, not toy"):
+    with pytest.raises(InputError, match=r"holds the network corpuscle_\w+, not toy"):
         load_pretrained(build("toy", 4), "toy", "corpuscle_s")

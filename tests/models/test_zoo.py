@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from corpuscle.errors import UnknownNameError, UsageError
-from corpuscle.models.classifier import Classifier, FlatClassifier
+from corpuscle.models.classifier import Classifier, FlatClassifier, _mixed
 from corpuscle.models.zoo import ZOO, build, timm_name
 
-SMALL = ("toy", "corpuscle_s", "corpuscle_xs", "fnn", "cnn2", "sequential", "mobilenetv2")
+SMALL = ("toy", "corpuscle_s", "corpuscle_mixed", "corpuscle_xs", "fnn", "cnn2", "sequential", "mobilenetv2")
 
 
 def side_of(name: str) -> int:
@@ -119,6 +119,31 @@ def test_names_and_shapes_of_weights_stay():
 def test_the_shipped_network_is_as_small_as_it_says():
     n = sum(weight.numel() for weight in build("corpuscle_s", 8).parameters())
     assert f"{n / 1e6:.1f} M parameters" in ZOO["corpuscle_s"].about
+
+
+def test_weights_fit_with_and_without_mixed_norms():
+    plain, mixed = build("corpuscle_s", 8).eval(), build("corpuscle_mixed", 8).eval()
+    for block in list(plain.backbone)[3:]:  # blocks begin as their shortcuts alone
+        torch.nn.init.ones_(block.second_norm.weight)
+    mixed.load_state_dict(plain.state_dict())
+    batch = torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        assert not torch.allclose(plain(batch).features, mixed(batch).features, atol=1e-3)
+
+
+def test_mixed_norms_forget_gain_and_shift_of_half_of_the_channels():
+    """What a stain does to all pixels of a channel alike is gone from the first half, and stays in the second."""
+    norm = torch.nn.BatchNorm2d(8).eval()
+    torch.nn.init.uniform_(norm.weight, 0.5, 2)
+    torch.nn.init.normal_(norm.bias)
+    features = torch.rand(3, 8, 12, 12)
+    changed = features * torch.linspace(0.5, 2, 3)[:, None, None, None] + 0.7
+    with torch.inference_mode():
+        before, after = _mixed(norm(features), norm), _mixed(norm(changed), norm)
+    torch.testing.assert_close(before[:, :4], after[:, :4], atol=2e-3, rtol=1e-3)
+    assert (before[:, 4:] - after[:, 4:]).abs().max() > 0.1
+    torch.testing.assert_close(before[:, :4].mean((2, 3)), norm.bias[:4].expand(3, 4), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(before[:, 4:], norm(features)[:, 4:])
 
 
 def test_dropout_acts_in_training_only():

@@ -10,7 +10,14 @@ from hypothesis.extra import numpy as arrays
 
 from corpuscle.errors import DataError
 from corpuscle.models.bundle import RefusalRule
-from corpuscle.prediction.calibration import fit_reference, fit_refusal, fit_temperature, prediction_set, softmax
+from corpuscle.prediction.calibration import (
+    _missed,
+    fit_reference,
+    fit_refusal,
+    fit_temperature,
+    prediction_set,
+    softmax,
+)
 
 CLASSES = ("neutrophil", "lymphocyte", "monocyte")
 
@@ -202,8 +209,19 @@ def test_prediction_sets_cover_each_class_as_promised_on_fresh_cells():
         labels = drawn_labels(probabilities, seed + 500)
         rule = fit_refusal(probabilities[:1500], labels[:1500], np.ones(1500), CLASSES)
         shares.append(coverage(rule, probabilities[1500:], labels[1500:]))
-    assert (np.mean(shares, axis=0) > 0.9875).all()
-    assert (np.mean(shares, axis=0) < 0.997).all()
+    assert (np.mean(shares, axis=0) > 0.99).all()
+    assert (np.mean(shares, axis=0) < 0.999).all()
+
+
+@pytest.mark.parametrize("n", [40, 298, 299, 473, 1000, 5000])
+def test_a_validation_set_that_happens_to_be_easy_breaks_the_promise_one_time_in_twenty(n):
+    """Of all limits the loosest that keeps the promise is taken: checked by drawing what a limit would miss."""
+    missed = _missed(n)
+    generator = np.random.default_rng(n)
+    shares = generator.beta(missed + 1, n - missed, size=200_000)
+    broken, with_one_more = (shares > 0.01).mean(), (generator.beta(missed + 2, n - missed - 1, 200_000) > 0.01).mean()
+    assert broken <= 0.052 or missed == 0
+    assert with_one_more > 0.048
 
 
 def test_with_few_cells_of_a_class_the_least_probable_one_sets_the_threshold():

@@ -21,6 +21,7 @@ from corpuscle.prediction.correction import (
 from corpuscle.prediction.counting import differential_of, make_differential
 from corpuscle.prediction.findings import find_findings
 from corpuscle.prediction.reference_ranges import REFERENCE_RANGES, ReferenceRange, flag_of
+from corpuscle.prediction.refusal import UNLIKE
 from corpuscle.records import FieldCell, FieldReading, Ruler
 
 
@@ -217,7 +218,7 @@ def test_every_erythroblast_is_a_finding():
 
 
 def test_refused_cells_that_look_alike_are_grouped():
-    strange = {"refused": True, "reason": "unlike the known cells"}
+    strange = {"refused": True, "reason": f"{UNLIKE}; too blurred"}
     found = find(field_of(("neutrophil", 20), ("monocyte", 4, strange), ("basophil", 1, strange)))
     assert len(found["refused_alike"].cells) == 4
     doubtful = {"refused": True, "reason": "too doubtful"}

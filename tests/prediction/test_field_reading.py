@@ -164,3 +164,18 @@ def test_a_smaller_net_counts_the_same(reader, disc_detector, disc_field):
     small = FieldReader(reader.cells, detector=replace(disc_detector, max_side_px=400), um_per_px=7.5 / 40)
     assert [c.box for c in small.read(image).cells] == [c.box for c in large.read(image).cells]
     assert len(small.read(image).cells) == len(truth)
+
+
+def test_no_field_of_a_smear_is_measured_twice(reader, disc_field, monkeypatch):
+    measured = []
+    real = fields.measure_field
+
+    def watched(detector, source, **options):
+        measured.append(source)
+        return real(detector, source, **options)
+
+    monkeypatch.setattr(fields, "measure_field", watched)
+    smear = [disc_field(480, 480, seed=seed)[0] for seed in range(3)]
+    together = list(reader.stream(smear, workers=1))
+    assert len(measured) == 3
+    assert together == [reader.read(image) for image in smear]

@@ -8,10 +8,12 @@ from scipy.stats import beta
 
 from corpuscle.errors import UnknownNameError, UsageError
 from corpuscle.prediction.proportions import (
+    _all_within,
     exact_interval,
     incomplete_beta,
     proportion_intervals,
     simultaneous_intervals,
+    sison_glaz_intervals,
     wilson_interval,
 )
 
@@ -81,3 +83,45 @@ def test_an_unknown_interval_is_named():
         proportion_intervals([1], "wald")
     with pytest.raises(UsageError, match="add up"):
         simultaneous_intervals([0, 0])
+
+
+def test_sison_glaz_has_the_width_of_the_published_method():
+    """Counts 23, 12 and 44: c is 8, so the lower ends lie 8 of 79 below the shares (May and Johnson 2000)."""
+    ends = sison_glaz_intervals([23, 12, 44])
+    assert [end.low for end in ends] == pytest.approx([15 / 79, 4 / 79, 36 / 79])
+    assert len({round(end.high - count / 79, 12) for end, count in zip(ends, (23, 12, 44), strict=True)}) == 1
+    assert 31 / 79 < ends[0].high < 33 / 79
+
+
+def test_all_counts_within_a_step_are_summed_exactly():
+    """Against the sum over all outcomes of a multinomial."""
+    from scipy.stats import multinomial
+
+    counts = (3, 1, 4)
+    law = multinomial(8, np.array(counts) / 8)
+    outcomes = [(a, b, 8 - a - b) for a in range(9) for b in range(9 - a)]
+    for steps in range(4):
+        close = [row for row in outcomes if max(abs(x - y) for x, y in zip(row, counts, strict=True)) <= steps]
+        assert _all_within(counts, steps) == pytest.approx(law.pmf(close).sum())
+
+
+def test_sison_glaz_intervals_hold_together():
+    rng = np.random.default_rng(0)
+    shares = np.array([0.3, 0.3, 0.25, 0.15])
+    held = 0
+    for _ in range(300):
+        ends = sison_glaz_intervals(rng.multinomial(100, shares).tolist())
+        held += all(end.low <= share <= end.high for end, share in zip(ends, shares, strict=True))
+    assert held / 300 > 0.91
+
+
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=8).filter(any))
+def test_sison_glaz_intervals_hold_their_own_shares(counts):
+    for count, end in zip(counts, sison_glaz_intervals(counts), strict=True):
+        assert 0 <= end.low <= count / sum(counts) <= end.high <= 1
+
+
+def test_sison_glaz_needs_counts():
+    with pytest.raises(UsageError, match="add up to 1"):
+        sison_glaz_intervals([0, 0])
+    assert proportion_intervals([0, 0], "sison-glaz") == (None, None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
-from corpuscle.prediction.ruler import ERYTHROCYTE_UM, _stained, measure_field, usual_size
+from corpuscle.prediction.ruler import ERYTHROCYTE_UM, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource
 
 
@@ -84,13 +84,27 @@ def test_the_fields_of_a_smear_must_agree(sizes, expected):
     assert usual_size(sizes) == pytest.approx(expected)
 
 
-def test_pale_erythrocytes_beside_dark_nuclei_are_stained_too():
-    green = np.full((200, 200), 225, np.float32)
-    green[20:60, 20:60] = 195
-    green[100:140, 100:160] = 195
-    green[110:130, 20:50] = 60
-    assert np.count_nonzero(_stained(green)) == 40 * 40 + 40 * 60 + 20 * 30
-    # Without anything pale, grain of the empty slide is no cell.
-    green[green == 195] = 225
-    green += np.random.default_rng(0).normal(0, 1, green.shape).astype(np.float32)
-    assert np.count_nonzero(_stained(green)) == 20 * 30
+class Watched:
+    """A detector that remembers at which scales it was asked."""
+
+    def __init__(self, detector):
+        self._detector = detector
+        self.erythrocyte_px, self.max_side_px = detector.erythrocyte_px, detector.max_side_px
+        self.scales = []
+
+    def detect(self, image, *, scale=1.0):
+        self.scales.append(scale)
+        return self._detector.detect(image, scale=scale)
+
+
+@pytest.mark.parametrize("erythrocyte_px", [25, 40, 90])
+def test_one_look_is_enough_where_stain_and_erythrocytes_agree(disc_detector, disc_field, erythrocyte_px):
+    detector = Watched(disc_detector)
+    side = 10 * erythrocyte_px
+    image, truth = disc_field(side, side, erythrocyte_px=erythrocyte_px)
+    for kind, (x, y), wide in truth:
+        if kind != "erythrocyte":
+            image[max(0, int(y - wide)) : int(y + wide), max(0, int(x - wide)) : int(x + wide)] = image[0, 0]
+    ruler = measure_field(detector, ArraySource(image)).ruler
+    assert ruler.um_per_px == pytest.approx(ERYTHROCYTE_UM / erythrocyte_px, rel=0.06)
+    assert len(detector.scales) == 1

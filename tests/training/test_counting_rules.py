@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,10 @@ def test_each_data_set_has_the_same_weight():
     few = [mapped({0: [0.9] * 4 + [0.5] * 4}, (4, 0, 0), source="b")] * 3
     # Counting all is 100 % off in b, counting the sure ones 50 % off in a.
     assert choose_rules(FakeDetector(), many + few)["erythrocyte"].least_score > 0.5
+
+
+def test_fields_with_cells_left_out_have_no_say_in_erythrocytes():
+    drawn = [mapped({0: [0.9] * 6 + [0.5] * 4}, (10, 0, 0))] * 2
+    left_out = dataclasses.replace(mapped({0: [0.9] * 6 + [0.5] * 4}, (6, 0, 0)), complete=False)
+    assert choose_rules(FakeDetector(), [*drawn, *[left_out] * 9])["erythrocyte"].least_score < 0.5
+    assert choose_rules(FakeDetector(), [left_out] * 9)["erythrocyte"].least_score > 0.5

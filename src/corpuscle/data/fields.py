@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +12,10 @@ import numpy.typing as npt
 
 from corpuscle import taxonomy
 from corpuscle.data.annotations import LabeledBox, read_class_names, read_voc, read_yolo
+from corpuscle.data.bccd_photographs import overlap_groups, photograph_lists
 from corpuscle.data.catalog import data_root, locate
 from corpuscle.data.drawn_fields import draw_field
 from corpuscle.data.images import find_images, read_header, read_image
-from corpuscle.data.near_duplicates import Components
 from corpuscle.data.splits import read_split_table
 from corpuscle.errors import CorpuscleError, DataError, NoInputError, UnknownNameError
 from corpuscle.records import CELL_KINDS
@@ -154,8 +152,8 @@ def _columns(
 
 
 def _bccd(folder: Path) -> list[LabeledField]:
-    lists = _bccd_lists(folder)
-    groups, later = _bccd_groups(lists)
+    lists = photograph_lists(folder)
+    groups, later = overlap_groups(lists)
     found = []
     for stem, split in sorted(lists.items()):
         path = folder / "JPEGImages" / f"{stem}.jpg"
@@ -169,35 +167,6 @@ def _bccd(folder: Path) -> list[LabeledField]:
             )
         )  # fmt: skip
     return found
-
-
-def _bccd_lists(folder: Path) -> dict[str, str]:
-    """Read which published list each photograph is in."""
-    lists: dict[str, str] = {}
-    for name in _SPLITS:
-        path = folder / "ImageSets" / "Main" / f"{name}.txt"
-        try:
-            lists |= dict.fromkeys(path.read_text(encoding="utf-8").split(), name)
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path} cannot be read ({error}). Get the set again with `corpuscle fetch bccd`."
-            ) from error
-    return lists
-
-
-def _bccd_groups(lists: dict[str, str]) -> tuple[dict[str, str], set[str]]:
-    """Group overlapping photographs, and list those that overlap, maybe by way of others, one of a later split."""
-    stems = sorted(lists)
-    sets = Components(len(stems))
-    text = resources.files("corpuscle.data").joinpath("bccd_overlaps.csv").read_text(encoding="utf-8")
-    for row in csv.DictReader(text.splitlines()):
-        if row["first"] in lists and row["second"] in lists:
-            sets.link(stems.index(row["first"]), stems.index(row["second"]))
-    groups = {stem: stems[sets.root(number)] for number, stem in enumerate(stems)}
-    latest: dict[str, int] = {}
-    for stem in stems:
-        latest[groups[stem]] = max(latest.get(groups[stem], 0), _SPLITS.index(lists[stem]))
-    return groups, {stem for stem in stems if _SPLITS.index(lists[stem]) < latest[groups[stem]]}
 
 
 def _txl_pbc(folder: Path) -> list[LabeledField]:

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle import taxonomy
+from corpuscle.data.bccd_photographs import overlap_groups, photograph_lists
 from corpuscle.data.catalog import DATASETS, data_root, locate
 from corpuscle.data.images import find_images, read_image
 from corpuscle.data.splits import (
@@ -39,6 +40,7 @@ LABELED_SETS = ("pbc", "pbc-vgg19-study", "drawn", "kaggle-wbc", "kaggle-wbc-ran
 """Names that `labeled_cells` knows besides any folder with a folder per class.
 
 `kaggle-wbc` has the given folders TRAIN and TEST, less the training pictures of two fields that overlap test fields.
+`bccd-leukocytes` has the published lists, less the cells whose photograph overlaps one of a later list.
 `kaggle-wbc-random` shares TRAIN out at random, picture by picture,
 as published studies did, and leaks. `kaggle-wbc-fold-K` is the K-th of five folds over all photographs, each whole in
 one split. `pbc-vgg19-study` is drawn at random 0.8/0.1/0.1, less the duplicates that would lie in two splits.
@@ -226,23 +228,21 @@ def _photograph_classes() -> dict[str, str]:
 
 def _bccd(folder: Path) -> list[LabeledCell]:
     classes = _photograph_classes()
-    cells, part = [], folder
-    try:
-        lists: dict[str, str] = {}
-        for name in ("train", "val", "test"):
-            part = folder / "ImageSets" / "Main" / f"{name}.txt"
-            lists |= dict.fromkeys(part.read_text(encoding="utf-8").split(), name)
-        for stem, split in sorted(lists.items()):
-            part = folder / "Annotations" / f"{stem}.xml"
+    lists = photograph_lists(folder)
+    _, later = overlap_groups(lists)
+    cells = []
+    for stem, split in sorted(lists.items()):
+        part = folder / "Annotations" / f"{stem}.xml"
+        try:
             boxes = _leukocyte_boxes(part)
-            # With two leukocytes in a photograph nobody knows which of them the label means.
-            if len(boxes) == 1 and stem in classes:
-                path = folder / "JPEGImages" / f"{stem}.jpg"
-                cells.append(LabeledCell(path.name, path, classes[stem], split, stem, boxes[0]))
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise DataError(
-            f"{part} cannot be read ({error}). Get the whole set again with `corpuscle fetch bccd`."
-        ) from error
+        except (OSError, ValueError, ElementTree.ParseError) as error:
+            raise DataError(
+                f"{part} cannot be read ({error}). Get the whole set again with `corpuscle fetch bccd`."
+            ) from error
+        # With two leukocytes in a photograph nobody knows which of them the label means.
+        if len(boxes) == 1 and stem in classes:
+            path, own = folder / "JPEGImages" / f"{stem}.jpg", "" if stem in later else split
+            cells.append(LabeledCell(path.name, path, classes[stem], own, stem, boxes[0]))
     return cells
 
 

@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,12 +21,14 @@ from corpuscle.errors import UsageError
 from corpuscle.evaluation.machine import machine_line, memory_bytes
 from corpuscle.models.bundle import Bundle, load_bundle
 from corpuscle.prediction.calibration import softmax
-from corpuscle.prediction.classification import BATCH, CellReader, default_workers
+from corpuscle.prediction.classification import BATCH, CellReader, Visitor, default_workers
 from corpuscle.prediction.writing import PredictionWriter
 from corpuscle.preprocessing.transforms import prepare, to_batch
 
-__all__ = ["ClassifyBenchmark", "benchmark_classify"]
+__all__ = ["ClassifyBenchmark", "VisitorMaker", "benchmark_classify"]
 
+VisitorMaker = Callable[[Bundle, Path, Sequence[Path]], Visitor]
+"""From a bundle, a folder to write to and the files to something that is done with each picture in passing."""
 _REPEATS = 5
 _DRAWN = 16
 _MEMORY_START = 1000
@@ -81,6 +83,7 @@ def benchmark_classify(
     files: int = 512,
     folder: str | os.PathLike[str] | None = None,
     memory_files: int = 0,
+    extras: Mapping[str, VisitorMaker] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> ClassifyBenchmark:
     """Time `classify` from files to CSV beside decoding alone and beside torch eager, turn by turn.
@@ -93,6 +96,8 @@ def benchmark_classify(
         files: Number of files a repeat.
         folder: Pictures to use; drawn JPEG files of 360x363 pixels if not given.
         memory_files: Over how many files to watch the memory; 0 for none.
+        extras: What is done with each picture in passing, as heat maps are, by name: a row and a ratio each. With any,
+            the memory is watched while the last one is done.
         progress: Called with (turns done, all turns).
 
     Raises:
@@ -106,8 +111,14 @@ def benchmark_classify(
         chosen = list(islice(_around(paths), files))
         first = read_image(chosen[0])
         rows = _rows(bundle, Path(temporary) / "out.csv")
+        makers = extras or {}
+        rows |= {
+            _extra_row(name): _with_extra(bundle, Path(temporary), make(bundle, Path(temporary) / f"{place}", paths))
+            for place, (name, make) in enumerate(makers.items())
+        }
         seconds = _turns(rows, chosen, progress)
-        growth = _memory_growth(bundle, paths, memory_files, Path(temporary)) if memory_files else None
+        last = [make(bundle, Path(temporary) / "memory", paths) for make in list(makers.values())[-1:]]
+        growth = _memory_growth(bundle, paths, memory_files, Path(temporary), *last) if memory_files else None
     rates = {name: files / statistics.median(times) for name, times in seconds.items()}
     return ClassifyBenchmark(
         machine=machine_line(),
@@ -116,7 +127,7 @@ def benchmark_classify(
         picture=f"{first.shape[1]}x{first.shape[0]} pixels",
         workers=default_workers(),
         rates=rates,
-        ratios=_ratios(seconds),
+        ratios=_ratios(seconds) | _extra_ratios(seconds, makers),
         memory_growth=growth,
         memory_files=memory_files,
         torch=_torch_version(),
@@ -165,6 +176,34 @@ def _rows(bundle: Bundle, output: Path) -> dict[str, Callable[[Sequence[Path]], 
         rows["torch eager, one file at a time, 1 thread"] = _torch_row(bundle, output, batch=1)
         rows |= _network_rows(bundle, reader)
     return rows
+
+
+def _extra_row(name: str) -> str:
+    return f"corpuscle {name}, 1 thread"
+
+
+def _with_extra(bundle: Bundle, folder: Path, visit: Visitor) -> Callable[[Sequence[Path]], None]:
+    """Return the plain row with something done with each picture in passing."""
+    reader = CellReader(bundle)
+
+    def run(paths: Sequence[Path]) -> None:
+        with (folder / "extra.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = PredictionWriter(file, bundle, as_json=False)
+            for answer in reader.stream(paths, workers=1, visit=visit):
+                writer.add(answer)
+
+    return run
+
+
+def _extra_ratios(seconds: dict[str, list[float]], extras: Iterable[str]) -> dict[str, float]:
+    """Take the time with each extra over the time without, inside each turn."""
+    plain = seconds["corpuscle, files to CSV, 1 thread"]
+    return {
+        f"time {name} / without": statistics.median(
+            a / b for a, b in zip(seconds[_extra_row(name)], plain, strict=True)
+        )
+        for name in extras
+    }
 
 
 def _torch_version() -> str:
@@ -278,12 +317,14 @@ def _ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
-def _memory_growth(bundle: Bundle, paths: Sequence[Path], files: int, folder: Path) -> float | None:
+def _memory_growth(
+    bundle: Bundle, paths: Sequence[Path], files: int, folder: Path, visit: Visitor | None = None
+) -> float | None:
     """Classify many files and compare the memory at the end with that after the first thousand."""
     reader, start, now = CellReader(bundle), 0, 0
     with (folder / "memory.csv").open("w", newline="", encoding="utf-8") as file:
         writer = PredictionWriter(file, bundle, as_json=False)
-        for done, answer in enumerate(reader.stream(islice(_around(paths), files)), start=1):
+        for done, answer in enumerate(reader.stream(islice(_around(paths), files), visit=visit), start=1):
             writer.add(answer)
             if done == _MEMORY_START:
                 start = memory_bytes()

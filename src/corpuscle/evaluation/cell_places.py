@@ -23,8 +23,13 @@ _SHARE = 0.35
 """Density of a stained pixel relative to the strongest ones."""
 _GRANULES = 0.25
 """Optical density in green from which cytoplasm counts, as that of eosinophils does; that of neutrophils is paler."""
-_NEAR = 1.6
-"""Farthest such cytoplasm, in units of the spread of the stain: erythrocytes beyond absorb green as well."""
+_NEAR = 2.0
+"""Farthest such cytoplasm, in units of the spread of the stain: erythrocytes beyond absorb green as well.
+
+Chosen by the boxes that TXL-PBC draws around 377 leukocytes of PBC's train and validation pictures: the overlap of the
+mask's own box with them grows up to here (mean over five classes 0.84 at 1.6, 0.86 at 2.0 and at 2.2), and 2 % of the
+mask lie outside.
+"""
 _GROWN = 0.07
 """How far cytoplasm may reach beyond the nucleus, in units of the spread of its stain."""
 

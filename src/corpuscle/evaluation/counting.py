@@ -16,7 +16,8 @@ from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
 from corpuscle.data.fields import LabeledField, labeled_fields
 from corpuscle.errors import CorpuscleError, DataError, UsageError
 from corpuscle.evaluation.agreement import bland_altman, lin_concordance
-from corpuscle.evaluation.counting_errors import CountingErrors, counting_errors
+from corpuscle.evaluation.completeness import completely_boxed
+from corpuscle.evaluation.counting_errors import CountingErrors, KindErrors, counting_errors
 from corpuscle.evaluation.intervals import Interval
 from corpuscle.prediction.fields import FieldReader
 from corpuscle.records import CELL_KINDS, CellKind, Failure
@@ -73,6 +74,8 @@ class CountingEvaluation:
         agreement: Agreement of the counts of each kind; a kind whose counts are all equal is left out.
         rulers: How many fields were measured by which ruler.
         failures: Fields that could not be read.
+        complete: Errors of the erythrocyte counts in the fields whose boxes hold what is stained; None if these are
+            all fields or none.
     """
 
     model: str
@@ -84,6 +87,7 @@ class CountingEvaluation:
     agreement: dict[CellKind, KindAgreement]
     rulers: dict[str, int]
     failures: tuple[Failure, ...] = field(default=())
+    complete: KindErrors | None = None
 
     def text(self) -> str:
         """Return a report for people."""
@@ -101,6 +105,9 @@ class CountingEvaluation:
             if own:
                 line += f"{own.concordance:13.3f}   {own.lower:+.1f} to {own.upper:+.1f}"
             lines.append(line)
+        if self.complete:
+            row = self.complete
+            lines += ["", f"erythrocytes in the {row.fields} completely boxed fields: off by {row.percentage:.2f} %"]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +116,7 @@ class CountingEvaluation:
         return values | {
             "errors": self.errors.to_dict(),
             "agreement": {kind: row.to_dict() for kind, row in self.agreement.items()},
+            "complete": self.complete.to_dict() if self.complete else None,
             "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
         }
 
@@ -137,19 +145,21 @@ def evaluate_counting(
         DataError: No field could be read.
     """
     total, fields = _fields(dataset, split, root)
-    found, drawn, annotated = [], [], []
+    found, drawn, annotated, complete = [], [], [], []
     rulers: Counter[str] = Counter()
     failures = []
-    for done, (name, read, counts, bare) in enumerate(fields, start=1):
+    for done, item in enumerate(fields, start=1):
         try:
-            reading = reader.read(read())
+            image = item.read()
+            reading = reader.read(image)
         except CorpuscleError as error:
-            failures.append(Failure(name, str(error)))
+            failures.append(Failure(item.name, str(error)))
             continue
         rulers[reading.ruler.method] += 1
         found.append([reading.count(kind) for kind in CELL_KINDS])
-        drawn.append(counts)
-        annotated.append([not (bare and kind == _ERYTHROCYTE) for kind in range(len(CELL_KINDS))])
+        drawn.append(item.counts)
+        annotated.append([not (item.bare and kind == _ERYTHROCYTE) for kind in range(len(CELL_KINDS))])
+        complete.append(item.labeled is None or completely_boxed(item.labeled, image))
         if progress:
             progress(done, total)
     if not found:
@@ -159,15 +169,36 @@ def evaluate_counting(
     return CountingEvaluation(
         f"{description['name']} {description['version']}".strip(), dataset, split,
         _leak(description, dataset, split), len(found), counting_errors(*tables), _agreement(*tables), dict(rulers),
-        tuple(failures),
+        tuple(failures), _of_complete(*tables, np.array(complete)),
     )  # fmt: skip
 
 
-Item = tuple[str, Callable[[], npt.NDArray[np.uint8]], list[int], bool]
+def _of_complete(
+    found: npt.NDArray[np.int64],
+    drawn: npt.NDArray[np.int64],
+    annotated: npt.NDArray[np.bool_],
+    complete: npt.NDArray[np.bool_],
+) -> KindErrors | None:
+    """Return the errors of erythrocytes in completely boxed fields, where these are some of the fields."""
+    annotated_at_all = annotated[:, _ERYTHROCYTE]
+    if not complete.any() or complete[annotated_at_all].all():
+        return None
+    return counting_errors(found[complete], drawn[complete], annotated[complete]).by_kind.get("erythrocyte")
 
 
-def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tuple[int, Iterator[Item]]:
-    """Return how many fields there are, and each: its name, how to read it, its counts, whether erythrocytes lack."""
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A field: its name, how to read it, its counts, whether its erythrocytes lack boxes, and its boxes."""
+
+    name: str
+    read: Callable[[], npt.NDArray[np.uint8]]
+    counts: list[int]
+    bare: bool = False
+    labeled: LabeledField | None = None
+
+
+def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tuple[int, Iterator[_Item]]:
+    """Return how many fields there are, and each."""
     if dataset != DRAWN_SCENES:
         labeled = labeled_fields(dataset, split=split, root=None if root is None else Path(root))
         return len(labeled), map(_labeled, labeled)
@@ -177,14 +208,14 @@ def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tu
     return len(names) * _PER_SCENE, (_drawn(name, seed) for name in names for seed in range(_PER_SCENE))
 
 
-def _labeled(item: LabeledField) -> Item:
+def _labeled(item: LabeledField) -> _Item:
     counts = np.bincount(item.kinds, minlength=len(CELL_KINDS)).tolist()
-    return item.file, item.read, counts, item.erythrocytes_unlabeled
+    return _Item(item.file, item.read, counts, item.erythrocytes_unlabeled, item)
 
 
-def _drawn(name: str, seed: int) -> Item:
+def _drawn(name: str, seed: int) -> _Item:
     scene = draw_scene(SCENES[name], seed)
-    return f"{name} {seed}", lambda: scene.image, [scene.count(kind) for kind in CELL_KINDS], False
+    return _Item(f"{name} {seed}", lambda: scene.image, [scene.count(kind) for kind in CELL_KINDS])
 
 
 def _leak(detector: dict[str, Any], dataset: str, split: str) -> str:

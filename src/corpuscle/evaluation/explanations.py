@@ -92,7 +92,8 @@ class ExplanationEvaluation:
         model: Name and version.
         dataset: As asked for.
         split: As asked for; empty for all.
-        n: Number of cells.
+        n: Number of cells that were measured: those drawn, less those in which no cell was found.
+        total: Number of cells of the split.
         area: Mean share of the judged square that the cell fills: what a blind guess would score.
         methods: One result a method, baselines last.
     """
@@ -101,6 +102,7 @@ class ExplanationEvaluation:
     dataset: str
     split: str
     n: int
+    total: int
     area: float
     methods: tuple[MethodResult, ...]
 
@@ -111,8 +113,8 @@ class ExplanationEvaluation:
             | {"interval": item.interval.to_dict()}
             for item in self.methods
         ]
-        return {"model": self.model, "dataset": self.dataset, "split": self.split, "n": self.n, "area": self.area,
-                "methods": rows}  # fmt: skip
+        plain = {name: getattr(self, name) for name in ("model", "dataset", "split", "n", "total", "area")}
+        return {**plain, "methods": rows}
 
     def text(self) -> str:
         """Return a table for people."""
@@ -133,9 +135,12 @@ class ExplanationEvaluation:
         where = f"{self.dataset} {self.split}".strip()
         return "\n".join(
             [
-                f"{self.model} on {where}, n = {self.n}; the cell fills {self.area:.1%} of the judged square.",
+                f"{self.model} on {where}, n = {self.n} of {self.total}; "
+                f"the cell fills {self.area:.1%} of the judged square.",
                 *aligned([head, *rows]),
                 "Better: more in the cell, less deletion, more insertion, less like the map of random weights.",
+                "random and center know nothing of the picture: noise, and a hill in the middle. Cells lie in the",
+                "middle of their crops, so center does well in the first columns without being an explanation.",
             ]
         )
 
@@ -235,6 +240,7 @@ def evaluate_explanations(
     """
     reader = CellReader(model)
     cells = labeled_cells(dataset, split=split, root=root)
+    total = len(cells)
     if limit and limit < len(cells):
         chosen = np.random.default_rng(0).permutation(len(cells))[:limit]
         cells = [cells[place] for place in sorted(chosen)]
@@ -247,7 +253,7 @@ def evaluate_explanations(
             progress(done, len(names))
     title = f"{reader.bundle.name} {reader.bundle.version}"
     return ExplanationEvaluation(
-        title, str(dataset), split, len(given.crops), float(given.masks.mean()), tuple(results)
+        title, str(dataset), split, len(given.crops), total, float(given.masks.mean()), tuple(results)
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class ModelEvaluation:
         by_group: The same question asked of each group of cells, as of each photograph; None without groups.
         failures: Cells that could not be read.
         dropped: Labels that the model does not know, with their number.
+        among: How many classes the answer was sought among: those that model and set have in common, where that was
+            asked for; 0 for all that the model knows.
     """
 
     model: str
@@ -72,13 +74,19 @@ class ModelEvaluation:
     answers: tuple[tuple[LabeledCell, Prediction], ...]
     failures: tuple[Failure, ...]
     dropped: dict[str, int]
+    among: int = 0
+
+    @property
+    def where(self) -> str:
+        """Return data set and split, and among how many classes the answer was sought if not all."""
+        among = f" (answers among the {self.among} classes in common)" if self.among else ""
+        return f"{self.dataset} {self.split}".strip() + among
 
     def summary(self) -> str:
         """Return the outcome in one line, with n, interval and, if it leaks, that word."""
         result, interval = self.evaluation, self.evaluation.accuracy_interval
-        where = f"{self.dataset} {self.split}".strip()
         line = (
-            f"{self.model} on {where}: accuracy {result.accuracy:.4f} "
+            f"{self.model} on {self.where}: accuracy {result.accuracy:.4f} "
             f"(95 % {interval.low:.4f}-{interval.high:.4f}, n = {result.n}), "
             f"balanced accuracy {result.balanced_accuracy:.4f}"
         )
@@ -101,6 +109,7 @@ class ModelEvaluation:
             "dataset": self.dataset,
             "split": self.split,
             "leak": self.leak,
+            "among": self.among,
             "summary": self.summary(),
             **self.evaluation.to_dict(),
             "accepted": self.accepted,
@@ -127,6 +136,8 @@ def _leak(
         if name == trained and split in (used, ""):
             # Of a folder the bundle keeps the name alone.
             unless = f", unless that was another folder named {name}" if is_folder else ""
+            if used == "adaptation":
+                return "adapted to pictures of this set, without their labels"
             seen = "the model was trained on these pictures" if split else "training pictures included"
             return f"leaks: {seen}{unless}"
         if is_folder or _source(name) != _source(trained):
@@ -181,13 +192,15 @@ def evaluate(
     split: str = "",
     root: str | Path | None = None,
     framing: str = "auto",
+    in_common: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ModelEvaluation:
     """Measure a bundle on a labeled data set.
 
     A refused cell counts with its most probable class in accuracy and the other metrics; how many were refused, and
     how good the rest is, stands beside them. A class that the model knows and the data set lacks still counts as a
-    mistake when it is predicted.
+    mistake when it is predicted, unless the answer is sought among the classes in common, as published figures for
+    other laboratories' pictures are.
 
     Args:
         dataset: One of `LABELED_SETS`, or a folder with a folder per class.
@@ -195,10 +208,12 @@ def evaluate(
         split: `train`, `val` or `test`; all cells if empty.
         root: Folder that holds the data sets.
         framing: Which square of each picture is judged.
+        in_common: Whether the answer is sought only among the classes that model and data set have in common; refusal
+            and prediction sets stay those of all classes.
         progress: Called with (done, all).
 
     Raises:
-        DataError: No cell has a label that the model knows, or none can be read.
+        DataError: No cell has a label that the model knows, none can be read, or one class alone is in common.
         DatasetNotFoundError: The data set is not there.
         BundleError: The model cannot be used.
     """
@@ -208,37 +223,71 @@ def evaluate(
     if not cells:
         raise DataError(f"{dataset} has no cell of a class that {reader.bundle.name} knows: {', '.join(classes)}.")
     answers = _answers(reader, cells, progress)
+    where = (str(dataset), split, _leak(reader.bundle, str(dataset), split, cells, root))
+    return replace(_judged(reader.bundle, cells, places, answers, where, in_common=in_common), dropped=dropped)
+
+
+def _judged(
+    bundle: Bundle,
+    cells: Sequence[LabeledCell],
+    places: Sequence[int],
+    answers: Sequence[Prediction | Failure],
+    where: tuple[str, str, str],
+    *,
+    in_common: bool,
+) -> ModelEvaluation:
+    """Compare answers with labels; `where` is data set, split and what leaks."""
     read = [index for index, answer in enumerate(answers) if isinstance(answer, Prediction)]
     if not read:
-        raise DataError(f"None of the {len(cells)} pictures of {dataset} can be read. Run `corpuscle audit` on it.")
+        raise DataError(f"None of the {len(cells)} pictures of {where[0]} can be read. Run `corpuscle audit` on it.")
     predictions = [answer for answer in answers if isinstance(answer, Prediction)]
     labels = np.asarray([places[index] for index in read], np.int64)
     probabilities = np.asarray([list(item.probabilities.values()) for item in predictions])
-    files = [cells[index].file for index in read]
-    groups = [cells[index].group for index in read]
-    kept = np.asarray([not item.refused for item in predictions])
-    right = probabilities.argmax(axis=1) == labels
-    n_kept, n_right = int(kept.sum()), int((right & kept).sum())
-    held = [classes[label] in item.prediction_set for label, item in zip(labels, predictions, strict=True)]
+    common = sorted(set(labels.tolist()))
+    if in_common:
+        probabilities = _among(probabilities, common, where[0])
+    files, groups = [cells[index].file for index in read], [cells[index].group for index in read]
+    n_kept, n_right = _accepted(predictions, probabilities, labels)
+    named = [bundle.classes[label] for label in labels]
+    sets = [item.prediction_set for item in predictions]
     return ModelEvaluation(
-        model=f"{reader.bundle.name} {reader.bundle.version}",
-        dataset=str(dataset),
-        split=split,
-        leak=_leak(reader.bundle, str(dataset), split, cells, root),
-        evaluation=evaluate_predictions(labels, probabilities, classes, groups=groups if any(groups) else None),
+        model=f"{bundle.name} {bundle.version}",
+        dataset=where[0],
+        split=where[1],
+        leak=where[2],
+        evaluation=evaluate_predictions(labels, probabilities, bundle.classes, groups=groups if any(groups) else None),
         accepted=n_kept / len(predictions),
         accepted_accuracy=n_right / n_kept if n_kept else None,
         accepted_interval=wilson_interval(n_right, n_kept) if n_kept else None,
-        set_coverage=float(np.mean(held)),
-        set_size=float(np.mean([len(item.prediction_set) for item in predictions])),
-        coverage=set_coverage([classes[label] for label in labels], [item.prediction_set for item in predictions]),
+        set_coverage=float(np.mean([key in held for key, held in zip(named, sets, strict=True)])),
+        set_size=float(np.mean([len(held) for held in sets])),
+        coverage=set_coverage(named, sets),
         reliability=reliability_bins(labels, probabilities),
         by_group=group_accuracy(groups, labels, probabilities),
-        mistakes=tuple(most_confident_mistakes(files, labels, probabilities, classes)),
+        mistakes=tuple(most_confident_mistakes(files, labels, probabilities, bundle.classes)),
         answers=tuple((cells[index], item) for index, item in zip(read, predictions, strict=True)),
         failures=tuple(answer for answer in answers if isinstance(answer, Failure)),
-        dropped=dropped,
+        dropped={},
+        among=len(common) if in_common else 0,
     )
+
+
+def _accepted(
+    predictions: Sequence[Prediction], probabilities: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return how many predictions were not refused, and how many of these are right."""
+    kept = np.asarray([not item.refused for item in predictions])
+    return int(kept.sum()), int(((probabilities.argmax(axis=1) == labels) & kept).sum())
+
+
+def _among(probabilities: npt.NDArray[np.float64], kept: Sequence[int], dataset: str) -> npt.NDArray[np.float64]:
+    """Give all probability (NxK) to the classes in `kept`, in proportion."""
+    if len(kept) < 2:
+        raise DataError(f"{dataset} has only one class in common with the model; leave out the restriction to those.")
+    few = np.zeros_like(probabilities)
+    # Where the others have it all, what is left is nobody's: each then gets the same.
+    few[:, list(kept)] = probabilities[:, list(kept)] + 1e-12
+    return np.asarray(few / few.sum(axis=1, keepdims=True))
 
 
 def _answers(

@@ -40,6 +40,7 @@ SCORES = ("maximum probability", "energy", "Mahalanobis", "nearest neighbours", 
 _NEIGHBOUR = 5
 _BANK = 480
 _GATE = 1e3
+_UNSEEN = "never learned: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class KindResult:
     """One kind of strangers against the cells at home.
 
     Attributes:
-        kind: One of `STRANGERS`.
+        kind: One of `STRANGERS`, or `never learned: CLASS`.
         n: Number of pictures.
         auc: Area under the ROC curve of each score, in [0, 1].
         refused: Share that the shipped rules refuse, doubt included.
@@ -136,10 +137,12 @@ def refusal_study(
     root: str | Path | None = None,
     limit: int = 0,
     strange: int = 150,
+    made: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RefusalStudy:
     """Compare scores of strangeness on pictures that show no known cell.
 
+    Cells of the data set with a label that the model never learned are strangers too, each class a kind of its own.
     The list of BCCD photographs that erythrocytes and background are cut from has the name of the split (`test` where
     no split is named). Neighbours are looked for among 480 cells of the data set's `train`, each class with its share.
 
@@ -150,6 +153,7 @@ def refusal_study(
         root: Folder that holds the data sets.
         limit: About this many cells at home; all if 0.
         strange: Most pictures of each kind.
+        made: Which of `STRANGERS` are tried besides; all of them if not given.
         progress: Called with (kinds done, all).
 
     Raises:
@@ -164,8 +168,13 @@ def refusal_study(
     bank = _look(reader, (cell.read() for cell in _known(dataset, "train", root, reader.bundle.classes, _BANK)))
     home = _look(reader, (cell.read() for cell in cells))
     scorer = _Scorer(reader.bundle, bank.embedding, home)
-    kinds, missing = [], []
-    for kind in STRANGERS:
+    kinds = [
+        scorer.result(f"{_UNSEEN}{key}", _look(reader, (cell.read() for cell in chosen_cells(part, strange))))
+        for key, part in _never_learned(dataset, split, root, reader.bundle.classes).items()
+    ]
+    missing = []
+    wanted = STRANGERS if made is None else made
+    for kind in wanted:
         try:
             pictures = strangers(kind, strange, seed=1, split=split or "test", root=root)
         except DatasetNotFoundError:
@@ -173,7 +182,7 @@ def refusal_study(
             continue
         kinds.append(scorer.result(kind, _look(reader, iter(pictures))))
         if progress:
-            progress(len(kinds) + len(missing), len(STRANGERS))
+            progress(len(kinds) + len(missing), len(kinds) + len(missing) + len(wanted) - list(wanted).index(kind) - 1)
     labels = [taxonomy.ancestor_in(cell.class_name, reader.bundle.classes) for cell in cells]
     right = np.asarray([label == name for label, name in zip(labels, home.classes, strict=True)])
     n_kept, n_right = int((~home.is_refused).sum()), int((right & ~home.is_refused).sum())
@@ -196,6 +205,17 @@ def _known(
     if not cells:
         raise DataError(f"{dataset} {split} has no cell of a class that the model knows: {', '.join(classes)}.")
     return chosen_cells(cells, limit)
+
+
+def _never_learned(
+    dataset: str | Path, split: str, root: str | Path | None, classes: Sequence[str]
+) -> dict[str, list[LabeledCell]]:
+    """Return the cells whose label the model does not know, by label."""
+    found: dict[str, list[LabeledCell]] = {}
+    for cell in labeled_cells(dataset, split=split, root=root):
+        if not taxonomy.ancestor_in(cell.class_name, classes):
+            found.setdefault(cell.class_name, []).append(cell)
+    return dict(sorted(found.items()))
 
 
 def _look(reader: CellReader, images: Iterator[Image8]) -> _Seen:

@@ -21,7 +21,7 @@ from corpuscle.errors import (
     UsageError,
 )
 from corpuscle.explanation.cam import CamMaker, place_map
-from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
+from corpuscle.models.bundle import DEFAULT_MODEL, OPTIONAL_FILES, Bundle, load_bundle
 from corpuscle.prediction.classification import CellReader, Source
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Prediction
@@ -74,7 +74,7 @@ class Explanation:
     """A prediction with its maps.
 
     Attributes:
-        prediction: What was said of the picture.
+        prediction: What was said of the picture, with a description in words where the bundle has one.
         method: How the maps were made.
         picture: HxWx3 uint8 RGB.
         maps: The predicted class, the runner-up, then each class asked for that is neither.
@@ -166,7 +166,8 @@ class Explainer:
             BundleError: The model cannot be used.
         """
         self.bundle = open_model(model)
-        self._reader = CellReader(self.bundle, framing=framing)
+        can_describe = any(name in self.bundle.files for name in OPTIONAL_FILES)
+        self._reader = CellReader(self.bundle, framing=framing, describe=can_describe)
         self._maker = make_maker(self.bundle, method)
         self.method = method
 

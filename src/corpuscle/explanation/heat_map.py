@@ -17,6 +17,8 @@ from corpuscle.explanation.contact_sheet import FOOTER
 from corpuscle.explanation.explaining import ClassMap, Explanation
 from corpuscle.explanation.lettering import Lettering, line_height, put_text, text_width, wrapped
 from corpuscle.explanation.palette import FAINT, INK, MUTED, PAGE, WHITE, class_color
+from corpuscle.prediction.describing import attribute_text
+from corpuscle.records import Description
 
 __all__ = ["draw_explanation", "heat_colors", "overlay"]
 
@@ -111,15 +113,34 @@ def _heading(explanation: Explanation, width_px: int) -> list[tuple[str, int, tu
     """Return the lines above the panels, with size and color."""
     prediction = explanation.prediction
     name = taxonomy.cell_class(prediction.class_name).name_en
+    description = prediction.description
     title = f"{name}, {prediction.confidence:.1%}"
+    if description and description.words:
+        title += f": {description.words}"
     lines = [(line, _TITLE_PX, INK) for line in wrapped(title, _TITLE_PX, width_px)]
     if prediction.refused:
         said = f"refused: {prediction.reason}"
         lines += [(line, _TEXT_PX, INK) for line in wrapped(said, _TEXT_PX, width_px)]
+    for said, color in _in_words(description) if description else ():
+        lines += [(line, _TEXT_PX, color) for line in wrapped(said, _TEXT_PX, width_px, lines=3)]
     if prediction.file:
         file = Path(prediction.file).name
         lines += [(line, _SMALL_PX, MUTED) for line in wrapped(file, _SMALL_PX, width_px, lines=2)]
     return lines
+
+
+def _in_words(description: Description) -> list[tuple[str, tuple[int, int, int]]]:
+    """Return what is said of a cell's looks and of the known cells next to it, each with its color."""
+    said = [(f"Unusual: {'; '.join(description.remarks)}.", INK)] if description.remarks else []
+    if text := attribute_text(description):
+        said.append((f"Also: {text}.", MUTED))
+    if description.nearest:
+        known = ", ".join(
+            f"{cell.file} ({taxonomy.cell_class(cell.class_name).name_en}, {cell.distance:.1f})"
+            for cell in description.nearest
+        )
+        said.append((f"Nearest known cells, with distance (1 is usual): {known}", MUTED))
+    return said
 
 
 def _put_row(canvas: Image.Image, explanation: Explanation, item: ClassMap, at: tuple[int, int, float]) -> None:

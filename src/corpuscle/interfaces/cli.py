@@ -13,7 +13,20 @@ import typer
 
 from corpuscle import __version__
 from corpuscle.errors import CorpuscleError, OutputError
-from corpuscle.interfaces.commands import data, explaining, fields, models, projecting, reading, runs, serving, studies
+from corpuscle.interfaces.commands import (
+    adapting,
+    benchmarking,
+    data,
+    enriching,
+    explaining,
+    fields,
+    models,
+    projecting,
+    reading,
+    runs,
+    serving,
+    studies,
+)
 
 __all__ = ["app", "main"]
 
@@ -45,6 +58,7 @@ def _root(
 
 app.command("classify")(reading.classify)
 app.command("explain")(explaining.explain)
+app.command("enrich")(enriching.enrich)
 app.command("project")(projecting.project)
 app.command("demo")(reading.demo)
 app.command("count")(fields.count)
@@ -52,10 +66,11 @@ app.command("report")(fields.report)
 app.command("serve")(serving.serve)
 app.command("evaluate")(models.evaluate)
 app.command("train")(models.train)
+app.command("adapt")(adapting.adapt)
 app.command("compare")(runs.compare)
 app.command("models")(studies.models)
 app.command("study")(studies.study)
-app.command("benchmark")(models.benchmark)
+app.command("benchmark")(benchmarking.benchmark)
 app.command("audit")(data.audit)
 app.command("fetch")(data.fetch)
 app.command("doctor")(data.doctor)

@@ -1,8 +1,9 @@
 """The self-describing model folder: the only thing that training hands to prediction.
 
 A bundle holds `bundle.json`, `model.onnx` (exact), `model.int8.onnx` (the fast one, where there is one),
-`weights.safetensors` (to continue training), `reference.safetensors` (where the known cells lie) and `README.md` (the
-model card). Every file's SHA-256 stands in `bundle.json` and is checked at load. Nothing is pickled.
+`weights.safetensors` (to continue training), `reference.safetensors` (where the known cells lie), `README.md` (the
+model card) and, where they were added, `attributes.safetensors` and `known_cells.safetensors`, which say why. Every
+file's SHA-256 stands in `bundle.json` and is checked at load. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -33,12 +34,23 @@ from corpuscle.models.bundle_files import (
 )
 from corpuscle.preprocessing.transforms import PreprocessingSpec
 
-__all__ = ["DEFAULT_MODEL", "Bundle", "Reference", "RefusalRule", "load_bundle", "shipped_bundles", "write_manifest"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "OPTIONAL_FILES",
+    "Bundle",
+    "Reference",
+    "RefusalRule",
+    "load_bundle",
+    "shipped_bundles",
+    "write_manifest",
+]
 
 DEFAULT_MODEL = "corpuscle_s"
 """Name of the bundle that is used where nobody names one."""
 
 _REQUIRED = ("model.onnx", "weights.safetensors", "reference.safetensors", "README.md")
+OPTIONAL_FILES = ("attributes.safetensors", "known_cells.safetensors")
+"""What a bundle may hold besides; each belongs to the graph that it was made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,5 +236,6 @@ def write_manifest(bundle: Bundle) -> Bundle:
         OutputError: The folder cannot be written.
     """
     names = {*_REQUIRED, bundle.graph} | {path.name for path in bundle.folder.glob("model*.onnx")}
+    names |= {name for name in OPTIONAL_FILES if (bundle.folder / name).is_file()}
     write_hashed(bundle.folder, bundle.to_dict(), names)
     return load_bundle(bundle.folder)

@@ -7,6 +7,8 @@ from corpuscle.models.bundle import Bundle
 
 __all__ = ["model_card"]
 
+_ATTRIBUTES = "wbcatt"
+
 
 def model_card(bundle: Bundle) -> str:
     """Return the card as Markdown: what the model does, on what it learned, how good it is, whose it is."""
@@ -41,6 +43,8 @@ def model_card(bundle: Bundle) -> str:
     lines += ["", "## How good it is", "", "| data set | split | figure | value | 95 % interval | n | seeds | note |",
               "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     for row in bundle.metrics:
+        if row["dataset"] == _ATTRIBUTES:
+            continue
         if not isinstance(row["value"], (int, float)):  # a whole table, such as the confusion matrix
             continue
         interval = row.get("interval")
@@ -54,6 +58,7 @@ def model_card(bundle: Bundle) -> str:
         "Pictures from another laboratory, stain or camera are judged far worse than those of the laboratory it "
         "learned from; the table shows by how much where that was measured.",
         "",
+        *_attribute_lines(bundle),
         "## Whose it is",
         "",
         f"Weights: {bundle.licence}. " + " ".join(bundle.attribution),
@@ -62,3 +67,27 @@ def model_card(bundle: Bundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _attribute_lines(bundle: Bundle) -> list[str]:
+    """Return the section on attributes; nothing where none were fitted."""
+    rows = [row for row in bundle.metrics if row["dataset"] == _ATTRIBUTES]
+    if not rows:
+        return []
+    lines = [
+        "## What it says in words",
+        "",
+        "Linear probes on the embedding, fitted on WBCAtt's train list as far as it is in PBC's train split, chosen on "
+        "its val list and measured on its own test list. They read the same embedding as the class does, so they "
+        "mostly agree with it, also where it is wrong: agreement confirms nothing.",
+        "",
+        "| figure | cells | value | 95 % interval | n | note |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        low, high = row["interval"]
+        lines.append(
+            f"| {row['figure']} | {row['split']} | {row['value']:.4f} | {low:.4f}-{high:.4f} | {row['n']} | "
+            f"{row['note']} |"
+        )
+    return [*lines, ""]

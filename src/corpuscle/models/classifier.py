@@ -83,13 +83,34 @@ def plain_convolutions(widths: tuple[int, ...], *, norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def _mixed(batch: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
+    """Give the first half of the channels instance norm (Pan et al. 2018, arXiv 1807.09441).
+
+    What a stain and a camera do to a picture is much the same in all of its pixels; half of the channels no longer
+    carry it, and the other half keeps what color says. The instance norm comes behind a batch norm, which it undoes,
+    so that exported graphs can merge that into the convolution before; it uses the batch norm's gain and bias, so that
+    weights fit networks with and without it.
+
+    Args:
+        batch: NxCxHxW, from `norm`.
+        norm: The batch norm.
+    """
+    half = batch.shape[1] // 2
+    own = batch[:, :half].float()
+    centered = own - own.mean((2, 3), keepdim=True)
+    spread = torch.sqrt((centered * centered).mean((2, 3), keepdim=True) + 1e-5)
+    own = centered * (norm.weight[:half, None, None] / spread) + norm.bias[:half, None, None]
+    return torch.cat([own.to(batch.dtype), batch[:, half:]], 1)
+
+
 class _Residual(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016); the shortcut pools before its 1x1 convolution."""
 
-    def __init__(self, width_in: int, width: int, stride: int) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, *, mixed: bool = False) -> None:
         super().__init__()
         self.first = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
         self.first_norm = nn.BatchNorm2d(width)
+        self.mixed = mixed
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.second_norm = nn.BatchNorm2d(width)
         nn.init.zeros_(self.second_norm.weight)
@@ -101,20 +122,27 @@ class _Residual(nn.Module):
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        inner = torch.relu(self.first_norm(self.first(batch)))
+        inner = self.first_norm(self.first(batch))
+        inner = torch.relu(_mixed(inner, self.first_norm) if self.mixed else inner)
         return torch.relu(self.shortcut(batch) + self.second_norm(self.second(inner)))
 
 
 class ResidualBackbone(nn.Sequential):
     """A small residual net: a stem, strided unless the pictures are tiny, then stages that halve the side and widen."""
 
-    def __init__(self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...], *, stride: int = 2) -> None:
-        """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution."""
+    def __init__(
+        self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...], *, stride: int = 2, mixed: int = 0
+    ) -> None:
+        """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution.
+
+        The blocks of the first `mixed` stages have instance norm in half of the channels behind their first
+        convolution.
+        """
         layers: list[nn.Module] = [nn.Conv2d(3, stem, 3, stride, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
         before = stem
-        for width, depth in zip(widths, depths, strict=True):
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for index in range(depth):
-                layers.append(_Residual(before, width, 2 if index == 0 else 1))
+                layers.append(_Residual(before, width, 2 if index == 0 else 1, mixed=stage < mixed))
                 before = width
         super().__init__(*layers)
         self.width = before

@@ -19,7 +19,7 @@ from corpuscle.errors import DataError, InputError, UsageError
 from corpuscle.models.bundle import load_bundle, shipped_bundles
 from corpuscle.models.zoo import CellNetwork, timm_name
 
-__all__ = ["FROM_TIMM", "load_pretrained", "pretrained_about", "pretrained_licence", "reestimate_norms"]
+__all__ = ["FROM_TIMM", "is_bundle", "load_pretrained", "pretrained_about", "pretrained_licence", "reestimate_norms"]
 
 FROM_TIMM = "timm"
 """What to ask for where timm is to get its own weights over the network."""
@@ -46,7 +46,7 @@ def pretrained_about(name: str, source: str) -> str:
     """
     if source == FROM_TIMM:
         return f"Backbone started from timm's weights of {timm_name(name)} ({pretrained_licence(name)})."
-    if _is_bundle(source):
+    if is_bundle(source):
         bundle = load_bundle(source)
         return f"Backbone started from the bundle {bundle.name} {bundle.version}. " + " ".join(bundle.attribution)
     try:
@@ -72,7 +72,7 @@ def load_pretrained(network: CellNetwork, name: str, source: str) -> None:
         DataError: timm cannot get its weights.
         BundleError: The bundle cannot be used.
     """
-    if _is_bundle(source):
+    if is_bundle(source):
         _from_bundle(network, name, source)
         return
     inner = timm_name(name)
@@ -93,16 +93,14 @@ def load_pretrained(network: CellNetwork, name: str, source: str) -> None:
     target.load_state_dict({key: tensors.get(key, value).to(value.dtype) for key, value in needed.items()})
 
 
-def _is_bundle(source: str) -> bool:
-    return source in shipped_bundles() or Path(source).is_dir()
+def is_bundle(source: str) -> bool:
+    """Say whether weights to start from are those of a bundle: a shipped one's name, or a folder."""
+    return bool(source) and (source in shipped_bundles() or Path(source).is_dir())
 
 
 def _from_bundle(network: CellNetwork, name: str, source: str) -> None:
-    """Put the backbone of a bundle into a network of the same name."""
+    """Put the backbone of a bundle into a network that has the same weights."""
     bundle = load_bundle(source)
-    other = bundle.recipe.get("model", {}).get("name")
-    if other != name:
-        raise InputError(f"The bundle {bundle.name} holds the network {other}, not {name}. Name a bundle of {name}.")
     tensors = _from_file(bundle.folder / "weights.safetensors")
     backbone = {
         key.removeprefix("backbone."): value.float() if value.is_floating_point() else value
@@ -112,7 +110,11 @@ def _from_bundle(network: CellNetwork, name: str, source: str) -> None:
     try:
         network.backbone.load_state_dict(backbone)
     except RuntimeError as error:
-        raise InputError(f"The weights of the bundle {bundle.name} do not fit the network {name}.") from error
+        other = bundle.recipe.get("model", {}).get("name")
+        raise InputError(
+            f"The bundle {bundle.name} holds the network {other}, not {name}, and its weights do not fit. Name one of "
+            f"{name}."
+        ) from error
 
 
 def _from_timm(inner: str) -> dict[str, torch.Tensor]:

@@ -71,10 +71,10 @@ def _last_width(layers: nn.Module) -> int:
 
 
 def _residual(
-    stem: int, widths: tuple[int, ...], depths: tuple[int, ...], stride: int = 2
+    stem: int, widths: tuple[int, ...], depths: tuple[int, ...], stride: int = 2, *, mixed: int = 0
 ) -> Callable[[Plan], Classifier]:
     def make(plan: Plan) -> Classifier:
-        backbone = ResidualBackbone(stem, widths, depths, stride=stride)
+        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed)
         return Classifier(backbone, backbone.width, plan.n_classes, dropout=plan.dropout)
 
     return make
@@ -113,6 +113,10 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
         "toy": ZooRow(_residual(8, (8, 16), (1, 1)), 32, "seconds to train; for tests"),
         "corpuscle_s": ZooRow(
             _residual(24, (48, 96, 192), (1, 2, 2)), 128, "our residual net, the shipped one, 1.5 M parameters"
+        ),
+        "corpuscle_mixed": ZooRow(
+            _residual(24, (48, 96, 192), (1, 2, 2), mixed=2), 128, "the same with instance norms in half of the early "
+            "channels, for stains never seen",
         ),
         "corpuscle_xs": ZooRow(
             _residual(16, (32, 64, 96), (1, 1, 1), 1), 28, "our residual net for pictures of 28 px"

@@ -14,6 +14,7 @@ __all__ = ["fit_reference", "fit_refusal", "fit_temperature", "prediction_set", 
 
 Floats = npt.NDArray[np.float64]
 _COVERAGE = 0.99
+_CONFIDENCE = 0.95
 _KEPT_ACCURACY = 0.999
 _MOST_REFUSED = 0.03
 _KNOWN_SHARE = 0.99
@@ -94,9 +95,10 @@ def fit_refusal(
     The least confidence is the lowest one that leaves at least 99.9 % of the accepted cells right, as long as it
     refuses no more than 3 % of the cells. The largest distance keeps 99 % of the cells. The least stain is half of
     what 99.5 % of the cells exceed, since another laboratory's stain is weaker without being wrong. A class leaves the
-    prediction set below the probability that 99 % of its own cells exceed, with the finite-sample correction of
-    class-conditional conformal prediction (Vovk 2012, "Conditional validity of inductive conformal predictors"). A
-    class with fewer than 99 cells takes the least of them, which promises n of n + 1 and no more.
+    prediction set below a probability that 99 % of its cells exceed with a confidence of 95 % (class-conditional and
+    training-conditional conformal prediction: Vovk 2012, "Conditional validity of inductive conformal predictors"):
+    one validation set that happens to be easy must not make the promise hollow. A class with fewer than 299 cells takes
+    the least of them, which promises less.
 
     Args:
         probabilities: NxK calibrated.
@@ -120,11 +122,26 @@ def fit_refusal(
         own = np.sort(probabilities[labels == place, place])
         if not len(own):
             raise DataError(f"The validation split has no {key}, so its prediction set cannot be fitted.")
-        rank = int(np.floor((1 - _COVERAGE) * (len(own) + 1)))
-        thresholds[key] = float(own[max(rank - 1, 0)]) if rank >= 1 else float(own[0])
+        thresholds[key] = float(own[_missed(len(own))])
     distance = max(float(np.quantile(distances, _KNOWN_SHARE)), 1e-6)
     stain = 0.5 * float(np.quantile(stains, 1 - _STAINED_SHARE)) if stains is not None else 0.0
     return RefusalRule(minimum, distance, _COVERAGE, thresholds, max(stain, 0.0))
+
+
+def _missed(n: int) -> int:
+    """Return how many of n cells a prediction set may miss and still hold 99 % of all cells with a confidence of 95 %.
+
+    With the (k + 1)-th least of n probabilities as limit, the share that is missed follows a beta distribution, and
+    exceeds 1 % as often as a binomial of n and 1 % gives k or fewer.
+    """
+    miss = 1 - _COVERAGE
+    chance = _COVERAGE**n
+    total, k = chance, 0
+    while total <= 1 - _CONFIDENCE and k + 1 < n:
+        chance *= (n - k) / (k + 1) * miss / _COVERAGE
+        total += chance
+        k += 1
+    return max(k - 1, 0)
 
 
 def prediction_set(probabilities: Floats, classes: Sequence[str], rule: RefusalRule) -> tuple[str, ...]:

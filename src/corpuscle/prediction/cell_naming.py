@@ -49,16 +49,22 @@ def cut_crop(source: FieldSource, box: tuple[float, float, float, float], side_p
     Returns:
         SxSx3 uint8 RGB at the resolution of the field.
     """
+    return np.asarray(_crop(source, box, side_px))
+
+
+def _crop(source: FieldSource, box: tuple[float, float, float, float], side_px: float) -> Image.Image:
+    """Cut as `cut_crop` does, for Pillow."""
     side = math.ceil(max(side_px, _ROOM * max(box[2] - box[0], box[3] - box[1])))
     left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     x_min, y_min = max(0, left), max(0, top)
     x_max, y_max = min(source.width_px, left + side), min(source.height_px, top + side)
     part = source.read(x_min, y_min, x_max - x_min, y_max - y_min)
+    picture = Image.fromarray(np.ascontiguousarray(part))
     if part.shape[:2] == (side, side):
-        return part
-    canvas = np.empty((side, side, 3), np.uint8)
-    canvas[:] = np.round(background_color(part)).astype(np.uint8)
-    canvas[y_min - top : y_max - top, x_min - left : x_max - left] = part
+        return picture
+    red, green, blue = (round(float(value)) for value in background_color(part))
+    canvas = Image.new("RGB", (side, side), (red, green, blue))
+    canvas.paste(picture, (x_min - left, y_min - top))
     return canvas
 
 
@@ -104,7 +110,7 @@ class CellNamer:
         self, source: FieldSource, box: tuple[float, float, float, float], erythrocyte_px: float
     ) -> Image.Image:
         """Cut one cell out as the picture that is judged; arguments as in `name`, `box` as in `cut_crop`."""
-        picture = Image.fromarray(np.ascontiguousarray(cut_crop(source, box, CROP_ERYTHROCYTES * erythrocyte_px)))
+        picture = _crop(source, box, CROP_ERYTHROCYTES * erythrocyte_px)
         if self._fixed_scale:
             side = max(1, round(picture.width * _LEARNED_ERYTHROCYTE_PX / erythrocyte_px))
             picture = picture.resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)

@@ -16,6 +16,7 @@ from corpuscle.data.images import find_images, read_picture
 from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
 from corpuscle.prediction.calibration import prediction_set, softmax
+from corpuscle.prediction.describing import open_describer
 from corpuscle.prediction.engine import Engine, Outputs
 from corpuscle.prediction.refusal import refusal_reasons
 from corpuscle.preprocessing.framing import FRAMINGS, Picture, shape_of
@@ -46,16 +47,20 @@ def default_workers() -> int:
 class CellReader:
     """Names single cells with one bundle. Loading takes most of a second; keep it for many pictures."""
 
-    def __init__(self, model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL, *, framing: str = "auto") -> None:
+    def __init__(
+        self, model: str | os.PathLike[str] | Bundle = DEFAULT_MODEL, *, framing: str = "auto", describe: bool = False
+    ) -> None:
         """Load a bundle.
 
         Args:
             model: Name of a shipped bundle, a bundle's folder, or a loaded bundle.
             framing: One of `FRAMINGS`: which square of each picture is judged.
+            describe: Whether each cell is described in words as well, with the known cells next to it.
 
         Raises:
             BundleError: The bundle cannot be used.
             UnknownNameError: There is no such framing.
+            UsageError: The bundle holds nothing to describe a cell with.
         """
         if framing not in FRAMINGS:
             raise UnknownNameError("framing", framing, FRAMINGS)
@@ -63,6 +68,7 @@ class CellReader:
         self.framing = framing
         self._engine = Engine(self.bundle)
         self._reference = self.bundle.reference()
+        self._describer = open_describer(self.bundle) if describe else None
 
     def read_crops(self, crops: Image8, framings: Sequence[Framing], files: Sequence[str]) -> list[Prediction]:
         """Judge crops that are prepared already.
@@ -79,10 +85,11 @@ class CellReader:
     ) -> list[Prediction]:
         probabilities = softmax(outputs.logits, self.bundle.temperature)
         distances = self._reference.distance(outputs.embedding)
-        return [
+        answers = [
             self._prediction(row, float(distance), framing, file, measure_quality(crop, framing))
             for row, distance, framing, file, crop in zip(probabilities, distances, framings, files, crops, strict=True)
         ]
+        return self._describer.describe(answers, outputs.embedding) if self._describer else answers
 
     def run_network(self, batch: npt.NDArray[np.float32], *, features: bool = False) -> Outputs:
         """Run the network alone on a batch (Nx3xSxS float32, scaled as the bundle's preprocessing says)."""

@@ -135,7 +135,7 @@ def differential_of(
 
     Args:
         readings: The fields.
-        interval: `wilson`, `exact` or `simultaneous`.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`.
         confusion: How the classifier mistakes cells, to correct for it as well.
 
     Raises:
@@ -178,7 +178,7 @@ def make_differential(
 
     Args:
         counts: How many cells of each class, by key of the taxonomy; other spellings are refused.
-        interval: `wilson`, `exact` or `simultaneous`.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`.
         confusion: How the classifier mistakes cells, to correct for it as well.
 
     Raises:
@@ -243,8 +243,8 @@ def _remarks(n: int) -> tuple[str, str]:
         return "No leukocyte could be counted, so there is no differential.", ""
     if n < TOO_FEW_CELLS:
         return (
-            f"Only {n} leukocytes were counted. A differential needs {TOO_FEW_CELLS} at least; read the intervals, "
-            "and count more fields.",
+            f"Only {n} {'leukocyte was' if n == 1 else 'leukocytes were'} counted. A differential needs "
+            f"{TOO_FEW_CELLS} at least; read the intervals, and count more fields.",
             "",
         )
     if n < FEW_CELLS:

@@ -25,7 +25,7 @@ from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
 from corpuscle.prediction.detection import open_detector
 from corpuscle.prediction.numbering import clean_detections, reading_order
-from corpuscle.prediction.ruler import measure_field, usual_size
+from corpuscle.prediction.ruler import Measured, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource, Detector, FieldSource
 from corpuscle.records import CELL_KINDS, Detections, Failure, FieldCell, FieldReading
 
@@ -136,29 +136,27 @@ class FieldReader:
         """Read one field as `read` does, and hand back its pixels too."""
         return self._read(field, 0.0)
 
-    def survey(self, fields: Sequence[Field]) -> float:
-        """Return the size of a pixel on which some fields of a smear agree, in micrometers; 0 if they do not.
-
-        Args:
-            fields: All fields of the smear; up to nine of them are looked at. One that cannot be read is passed over.
-        """
-        some = [fields[index] for index in sorted({round(at) for at in np.linspace(0, len(fields) - 1, _SURVEYED)})]
+    def _surveyed(self, fields: Sequence[Field]) -> dict[int, Measured]:
+        """Return what was measured of up to nine fields, by their places; one that cannot be read is passed over."""
+        some = sorted({round(at) for at in np.linspace(0, len(fields) - 1, _SURVEYED)})
         with ThreadPoolExecutor(default_workers()) as pool:
-            return usual_size([size for size in pool.map(self._size, some) if size])
+            found = pool.map(self._measured, (fields[place] for place in some))
+            return {place: measured for place, measured in zip(some, found, strict=True) if measured}
 
-    def _size(self, field: Field) -> float:
+    def _measured(self, field: Field) -> Measured | None:
         try:
             part = _opened(field)
-            ruler = measure_field(self.detector, part.source, um_per_px=part.um_per_px).ruler
+            return measure_field(self.detector, part.source, um_per_px=part.um_per_px)
         except CorpuscleError:
-            return 0.0
-        return ruler.um_per_px
+            return None
 
-    def _read(self, field: Field, usual_um_per_px: float) -> tuple[FieldReading, FieldSource]:
+    def _read(
+        self, field: Field, usual_um_per_px: float, known: Measured | None = None
+    ) -> tuple[FieldReading, FieldSource]:
         part = _opened(field)
         hashed = _sha256(Path(os.fspath(field))) if isinstance(field, (str, os.PathLike)) else ""
         source = part.source
-        measured = measure_field(
+        measured = known or measure_field(
             self.detector, source, um_per_px=self.um_per_px or part.um_per_px, usual_um_per_px=usual_um_per_px
         )
         found, on_border = clean_detections(measured.detections, source.width_px, source.height_px)
@@ -211,14 +209,18 @@ class FieldReader:
         """
         count = workers or default_workers()
         several = isinstance(fields, Sequence) and len(fields) > 1 and not self.um_per_px
-        usual = self.survey(cast(Sequence[Field], fields)) if several else 0.0
-        source = iter(fields)
+        known = self._surveyed(cast(Sequence[Field], fields)) if several else {}
+        usual = usual_size([measured.ruler.um_per_px for measured in known.values() if measured.ruler.um_per_px])
+        # A field that could tell its magnification itself need not be looked at again.
+        known = {place: measured for place, measured in known.items() if measured.ruler.um_per_px}
+        source = enumerate(fields)
         pending: deque[Future[FieldReading | Failure]] = deque()
         with ThreadPoolExecutor(count) as pool:
             try:
                 while True:
                     while len(pending) < count + 1 and (chunk := list(islice(source, 1))):
-                        pending.append(pool.submit(self._one, chunk[0], usual, on_field))
+                        place, field = chunk[0]
+                        pending.append(pool.submit(self._one, field, usual, on_field, known.pop(place, None)))
                     if not pending:
                         return
                     yield pending.popleft().result()
@@ -226,10 +228,12 @@ class FieldReader:
                 for future in pending:
                     future.cancel()
 
-    def _one(self, field: Field, usual: float, on_field: OnField | None) -> FieldReading | Failure:
+    def _one(
+        self, field: Field, usual: float, on_field: OnField | None, known: Measured | None
+    ) -> FieldReading | Failure:
         """Read one field; what is wrong with its file becomes a failure, what is wrong with the output does not."""
         try:
-            reading, source = self._read(field, usual)
+            reading, source = self._read(field, usual, known)
         except CorpuscleError as error:
             if isinstance(error, UsageError):
                 raise
@@ -259,7 +263,7 @@ def count(
         model: The classifier: name of a shipped bundle, a bundle's folder, or a loaded bundle.
         detector: Name of a shipped detector, its folder, or a detector.
         um_per_px: Micrometers a pixel is wide; measured by the erythrocytes of each field if 0.
-        interval: `wilson`, `exact` or `simultaneous`: how the differential's intervals are made.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`: how the differential's intervals are made.
         workers: Threads; one a processor if 0.
         on_error: `raise` at the first field that cannot be read, or `keep` going.
         progress: Called with (done, all).

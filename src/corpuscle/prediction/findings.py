@@ -12,6 +12,7 @@ from corpuscle.errors import UsageError
 from corpuscle.prediction.counting import Differential
 from corpuscle.prediction.proportions import wilson_interval
 from corpuscle.prediction.reference_ranges import flag_of, reference_range
+from corpuscle.prediction.refusal import UNLIKE
 from corpuscle.records import FieldCell, FieldReading
 
 __all__ = ["Finding", "find_findings"]
@@ -143,10 +144,11 @@ def _shares(readings: Sequence[FieldReading], differential: Differential) -> Ite
         if own and own.interval and own.n == count:
             low, high = own.interval.low, own.interval.high
         if reference and flag_of(low, high, reference) == flag and (flag == "low" or count >= _FEWEST_CELLS):
+            others = "many" if flag == "low" else "few"
             text = (
                 f"{words}: {count} of {differential.n}, {100 * count / differential.n:.1f} % (95 % {low:.1f}-{high:.1f}"
-                f"); usual in adults are {reference.low:g} to {reference.high:g} %. A relative {name} may mean few of "
-                "the others: a leukocyte count tells."
+                f"); usual in adults are {reference.low:g} to {reference.high:g} %. A relative {name} may mean "
+                f"{others} of the others: a leukocyte count tells."
             )
             yield Finding(name, text, _of_class(readings, *finer))
 
@@ -170,7 +172,7 @@ def _alike(readings: Sequence[FieldReading]) -> Iterator[Finding]:
 
 
 def _strange(cell: FieldCell) -> bool:
-    return cell.kind == "leukocyte" and cell.refused and not cell.on_border and "unlike" in cell.reason
+    return cell.kind == "leukocyte" and cell.refused and not cell.on_border and UNLIKE in cell.reason
 
 
 def _platelets(readings: Sequence[FieldReading]) -> Iterator[Finding]:

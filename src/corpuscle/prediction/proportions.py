@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+import numpy.typing as npt
+
 from corpuscle.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -17,10 +20,11 @@ __all__ = [
     "incomplete_beta",
     "proportion_intervals",
     "simultaneous_intervals",
+    "sison_glaz_intervals",
     "wilson_interval",
 ]
 
-INTERVALS = ("wilson", "exact", "simultaneous")
+INTERVALS = ("wilson", "exact", "simultaneous", "sison-glaz")
 """The kinds of interval that a differential can have."""
 
 _FINEST = 1e-13
@@ -137,6 +141,68 @@ def simultaneous_intervals(counts: Sequence[int], confidence: float = 0.95) -> t
     return tuple(Interval(low, high, confidence, "simultaneous (Goodman)") for low, high in ends)
 
 
+def sison_glaz_intervals(counts: Sequence[int], confidence: float = 0.95) -> tuple[Interval, ...]:
+    """Compute intervals for the classes of a multinomial that hold all at once, of one width for all classes.
+
+    All counts of a repetition lie within c of those observed with some probability, which grows with c; the width is
+    where it reaches the level, between two whole c by a straight line, and the upper ends are moved up by what lies
+    between, as small shares are skewed. Where many classes are of like size these are narrower than Goodman's; for rare
+    classes they are much wider, and where all cells are of one class its interval has no width. Source: Sison and
+    Glaz 1995, Journal of the American Statistical Association 90,
+    366-369. They approximate the probability by an Edgeworth series; here it is summed exactly, as truncated Poisson
+    variables given their sum (Levin 1981, Annals of Statistics 9, 1123-1126).
+
+    Args:
+        counts: How many cells are of each class, 0 or more, adding up to 1 or more.
+        confidence: Level at which all intervals hold together.
+
+    Raises:
+        UsageError: The numbers are out of range.
+    """
+    check_confidence(confidence)
+    n = sum(counts)
+    if n < 1 or min(counts) < 0:
+        raise UsageError("Simultaneous intervals need counts of 0 or more that add up to 1 or more.")
+    below, above = -1, 1
+    while _all_within(counts, above) < confidence:
+        below, above = above, 2 * above
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (middle, above) if _all_within(counts, middle) < confidence else (below, middle)
+    reached = _all_within(counts, above)
+    missed = _all_within(counts, below) if below >= 0 else 0.0
+    part = (confidence - missed) / (reached - missed)
+    steps = max(below, 0)
+    return tuple(
+        Interval(
+            max(0.0, (value - steps) / n), min(1.0, (value + steps + 2 * part) / n), confidence,
+            "simultaneous (Sison-Glaz)",
+        )
+        for value in counts
+    )  # fmt: skip
+
+
+def _all_within(counts: Sequence[int], steps: int) -> float:
+    """Return the probability that all counts of a repetition lie within some steps of these, given their sum."""
+    n = sum(counts)
+    ways: npt.NDArray[np.float64] = np.ones(1)
+    first = 0
+    for value in counts:
+        low, high = max(0, value - steps), min(n, value + steps)
+        ways = np.convolve(ways, [_poisson(count, value) for count in range(low, high + 1)])
+        first += low
+    if not first <= n < first + len(ways):
+        return 0.0
+    return min(1.0, float(ways[n - first]) / _poisson(n, n))
+
+
+def _poisson(count: int, mean: int) -> float:
+    """Return the probability of a count where a mean is expected."""
+    if mean == 0:
+        return float(count == 0)
+    return math.exp(count * math.log(mean) - mean - math.lgamma(count + 1))
+
+
 def proportion_intervals(counts: Sequence[int], kind: str, confidence: float = 0.95) -> tuple[Interval | None, ...]:
     """Compute the interval of each class of a differential; None for all where nothing was counted.
 
@@ -150,6 +216,8 @@ def proportion_intervals(counts: Sequence[int], kind: str, confidence: float = 0
         return tuple(None for _ in counts)
     if kind == "simultaneous":
         return simultaneous_intervals(counts, confidence)
+    if kind == "sison-glaz":
+        return sison_glaz_intervals(counts, confidence)
     one = wilson_interval if kind == "wilson" else exact_interval
     return tuple(one(value, n, confidence) for value in counts)
 

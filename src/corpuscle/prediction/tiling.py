@@ -20,7 +20,7 @@ import numpy.typing as npt
 from corpuscle.errors import UsageError
 from corpuscle.records import Detections
 
-__all__ = ["ArraySource", "Detector", "FieldSource", "Tile", "detect_everywhere", "lay_tiles"]
+__all__ = ["ArraySource", "Detector", "FieldSource", "Tile", "detect_everywhere", "lay_tiles", "tiles_of"]
 
 Image8 = npt.NDArray[np.uint8]
 _MARGIN_CELLS = 3.5
@@ -156,15 +156,27 @@ def detect_everywhere(detector: Detector, source: FieldSource, *, scale: float) 
     Returns:
         The cells, in pixels of the field; the same whatever the order of the tiles.
     """
-    cell_px = detector.erythrocyte_px / scale
+    tiles = tiles_of(detector, source, scale)
+    if len(tiles) == 1:
+        return detector.detect(source.read(0, 0, source.width_px, source.height_px), scale=scale)
+    reach_px = min(_CLAIM_CELLS * detector.erythrocyte_px / scale, _margin(detector, scale) / 2)
+    return _merged(list(_claims(detector, source, tiles, scale, reach_px)))
+
+
+def tiles_of(detector: Detector, source: FieldSource, scale: float) -> list[Tile]:
+    """Return the tiles in which a field is read; arguments are those of `detect_everywhere`."""
     side = max(1, math.floor(detector.max_side_px / scale))
     if max(source.width_px, source.height_px) <= side:
-        return detector.detect(source.read(0, 0, source.width_px, source.height_px), scale=scale)
+        whole = (-math.inf, -math.inf, math.inf, math.inf)
+        return [Tile(whole, (0, 0, source.width_px, source.height_px))]
+    return lay_tiles(source.width_px, source.height_px, side_px=side, margin_px=_margin(detector, scale))
+
+
+def _margin(detector: Detector, scale: float) -> int:
+    """Return how far a tile reaches beyond its core, in pixels of the field."""
+    side = max(1, math.floor(detector.max_side_px / scale))
     # A net that takes little is given narrower margins: half of what it sees must be core.
-    margin = min(math.ceil(_MARGIN_CELLS * cell_px), side // 4)
-    tiles = lay_tiles(source.width_px, source.height_px, side_px=side, margin_px=margin)
-    found = list(_claims(detector, source, tiles, scale, min(_CLAIM_CELLS * cell_px, margin / 2)))
-    return _merged(found)
+    return min(math.ceil(_MARGIN_CELLS * detector.erythrocyte_px / scale), side // 4)
 
 
 def _claims(

@@ -14,6 +14,7 @@ from corpuscle import __version__
 from corpuscle.errors import UsageError
 from corpuscle.files import write_error, written_whole
 from corpuscle.models.bundle import Bundle
+from corpuscle.prediction.describing import description_columns, description_row, description_values
 from corpuscle.records import Failure, Prediction
 
 __all__ = [
@@ -46,7 +47,7 @@ def prediction_row(prediction: Prediction) -> dict[str, str]:
 def prediction_values(prediction: Prediction) -> dict[str, Any]:
     """Return one prediction as plain values for JSON, with what was framed."""
     framing = prediction.framing
-    return {
+    values: dict[str, Any] = {
         "file": prediction.file,
         "class": prediction.class_name,
         "confidence": round(prediction.confidence, 6),
@@ -64,14 +65,17 @@ def prediction_values(prediction: Prediction) -> dict[str, Any]:
             "note": framing.note,
         },
     }
+    if prediction.description is not None:
+        values["description"] = description_values(prediction.description)
+    return values
 
 
 class PredictionWriter:
     """Takes answers one by one and writes them to an open text file."""
 
-    def __init__(self, file: TextIO, bundle: Bundle, *, as_json: bool) -> None:
-        """Write the head: the column names, or the model and the notice."""
-        self._file, self._as_json = file, as_json
+    def __init__(self, file: TextIO, bundle: Bundle, *, as_json: bool, describe: bool = False) -> None:
+        """Write the head: the column names, with those of a description if asked, or the model and the notice."""
+        self._file, self._as_json, self._describe = file, as_json, describe
         self._failures: list[Failure] = []
         self._count = 0
         if as_json:
@@ -81,6 +85,7 @@ class PredictionWriter:
         else:
             columns = ["file", "class", "confidence", "refused", "reason", "set"]
             columns += [f"p_{key}" for key in bundle.classes]
+            columns += description_columns() if describe else []
             self._csv = csv.DictWriter(file, columns, lineterminator="\n")
             self._csv.writeheader()
 
@@ -94,7 +99,8 @@ class PredictionWriter:
             )
             self._count += 1
         else:
-            self._csv.writerow(prediction_row(answer))
+            more = description_row(answer.description) if self._describe else {}
+            self._csv.writerow(prediction_row(answer) | more)
             self._count += 1
 
     def close(self) -> None:
@@ -105,10 +111,13 @@ class PredictionWriter:
 
 
 @contextmanager
-def open_writer(path: Path | None, bundle: Bundle, stdout: TextIO, *, as_json: bool) -> Iterator[PredictionWriter]:
+def open_writer(
+    path: Path | None, bundle: Bundle, stdout: TextIO, *, as_json: bool, describe: bool = False
+) -> Iterator[PredictionWriter]:
     """Open a writer on a file, or on `stdout` where no file is named.
 
-    The suffix decides the format: `.json` or `.csv`; a device is written as CSV.
+    The suffix decides the format: `.json` or `.csv`; a device is written as CSV. With `describe` a table has the
+    columns of a description after all others.
 
     Raises:
         UsageError: Another suffix.
@@ -117,7 +126,7 @@ def open_writer(path: Path | None, bundle: Bundle, stdout: TextIO, *, as_json: b
     if path is None:
         if isinstance(stdout, io.TextIOWrapper):
             stdout.reconfigure(errors=_odd_names(as_json=as_json))
-        writer = PredictionWriter(stdout, bundle, as_json=as_json)
+        writer = PredictionWriter(stdout, bundle, as_json=as_json, describe=describe)
         yield writer
         writer.close()
         return
@@ -131,7 +140,7 @@ def open_writer(path: Path | None, bundle: Bundle, stdout: TextIO, *, as_json: b
             file = stack.enter_context(part.open("w", newline="", encoding="utf-8", errors=odd_names))
         except OSError as error:
             raise write_error(path, error) from error
-        writer = PredictionWriter(file, bundle, as_json=suffix == ".json")
+        writer = PredictionWriter(file, bundle, as_json=suffix == ".json", describe=describe)
         yield writer
         writer.close()
         file.flush()

@@ -20,10 +20,13 @@ __all__ = ["enter_figures", "measure_bundle"]
 _ABROAD = "bccd-leukocytes"
 
 
-def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
+def _figures(bundle: Bundle, result: ModelEvaluation) -> list[dict[str, Any]]:
     evaluation = result.evaluation
     spread = evaluation.balanced_accuracy_interval
-    note = result.leak or ("another laboratory, no picture of it in training" if result.dataset == _ABROAD else "")
+    learned = "other photographs" if _learned(bundle, result.dataset) else "no picture"
+    abroad = f"another laboratory, {learned} of it in training" if result.dataset == _ABROAD else ""
+    among = f"answers among the {result.among} classes in common" if result.among else ""
+    note = result.leak or ", ".join(part for part in (abroad, among) if part)
     rows = [
         ("accuracy", evaluation.accuracy, evaluation.accuracy_interval),
         ("balanced accuracy", evaluation.balanced_accuracy, spread),
@@ -45,13 +48,18 @@ def _figures(result: ModelEvaluation) -> list[dict[str, Any]]:
     ] + [own | matrix]  # fmt: skip
 
 
+def _learned(bundle: Bundle, dataset: str) -> bool:
+    """Say whether a bundle has learned from some pictures of a set."""
+    return any(row.get("dataset") == dataset for row in bundle.training_data)
+
+
 def enter_figures(bundle: Bundle, result: ModelEvaluation) -> Bundle:
     """Put an evaluation's figures on the card, in place of older ones of the same data set and split.
 
     Raises:
         OutputError: The bundle's folder cannot be written.
     """
-    new = _figures(result)
+    new = _figures(bundle, result)
     names = {(row["dataset"], row["split"]) for row in new}
     kept = [row for row in bundle.metrics if (row["dataset"], row["split"]) not in names]
     changed = dataclasses.replace(bundle, metrics=(*kept, *new))
@@ -84,13 +92,14 @@ def measure_bundle(
         OutputError: The bundle's folder cannot be written.
     """
     lines = []
-    for name, split in ((dataset, "test"), (_ABROAD, "")):
+    # Where some photographs of the other laboratory were learned, those of its test list alone are fair.
+    for name, split in ((dataset, "test"), (_ABROAD, "test" if _learned(bundle, _ABROAD) else "")):
         try:
             result = evaluate(name, model=bundle, split=split, root=root, progress=progress)
         except (DataError, NoInputError):
             continue
         lines.append(result.summary())
-        if folder is not None and split:
+        if folder is not None and name == dataset:
             write_evaluation(result, folder / "evaluation" / split)
         bundle = enter_figures(bundle, result)
     return bundle, lines

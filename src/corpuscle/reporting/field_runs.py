@@ -33,7 +33,7 @@ class RunOptions:
     """What a run writes beside its tables, overlays and GeoJSON.
 
     Attributes:
-        interval: `wilson`, `exact` or `simultaneous`.
+        interval: `wilson`, `exact`, `simultaneous` or `sison-glaz`.
         confusion: How the classifier mistakes cells, to correct the differential for it as well.
         yolo: Whether to write YOLO text.
         crops: Whether to write leukocytes and platelets as pictures, a folder per class.

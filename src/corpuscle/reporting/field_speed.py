@@ -18,7 +18,10 @@ from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
 from corpuscle.data.images import find_images, read_image
 from corpuscle.errors import UsageError
 from corpuscle.evaluation.counting import CountingEvaluation
+from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.evaluation.machine import machine_line
+from corpuscle.evaluation.ruler_check import RulerEvaluation
+from corpuscle.evaluation.seams import SeamEvaluation
 from corpuscle.explanation.overlay import draw_overlay
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.fields import FieldReader
@@ -28,7 +31,7 @@ from corpuscle.prediction.tiling import ArraySource, detect_everywhere
 from corpuscle.records import FieldReading
 from corpuscle.reporting.ledger import Figure
 
-__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "speed_figures"]
+__all__ = ["FieldBenchmark", "benchmark_field", "counting_figures", "ruler_figures", "seam_figures", "speed_figures"]
 
 _DRAWN = 4
 _ALONE = "detector alone"
@@ -177,6 +180,41 @@ def speed_figures(result: FieldBenchmark) -> list[Figure]:
     ]
 
 
+def ruler_figures(result: RulerEvaluation) -> list[Figure]:
+    """Turn an evaluation of the ruler into figures for a page."""
+    rows = []
+    for row in result.rows:
+        where = f"{result.dataset} {result.split} at {row.zoom:g} of its size".replace("  ", " ")
+        ends = wilson_interval(row.near, row.n)
+        rows += [
+            Figure(
+                "magnification within 25 %", f"{row.near / row.n:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where, row.n,
+                note=f"worst measured one off by {row.worst:.2f} times; {row.n - row.told} not told",
+            ),
+            Figure("pixels shown / one look at the right scale", f"{row.area:.2f}", "", where, row.n),
+        ]  # fmt: skip
+    return rows
+
+
+def seam_figures(result: SeamEvaluation) -> list[Figure]:
+    """Turn an evaluation of the seams into figures for a page."""
+    where = f"drawn field of {result.side_px}x{result.side_px} pixels, {result.tiles} tiles"
+    elsewhere = result.cells - result.near
+    rows = [
+        ("cells lost near a seam", result.lost[0], result.near),
+        ("cells lost elsewhere", result.lost[1], elsewhere),
+        ("cells counted twice near a seam", result.twice[0], result.near),
+        ("cells counted twice elsewhere", result.twice[1], elsewhere),
+        ("cells found where nothing is", result.invented, result.cells),
+    ]
+    memory = f"{result.memory_mb:.0f} MB"
+    note = f"the field has {result.picture_mb:.0f} MB"
+    return [
+        *(Figure(what, str(value), "", where, n, "") for what, value, n in rows),
+        Figure("memory that the process grew by", memory, "", where, result.cells, "", note),
+    ]
+
+
 def counting_figures(result: CountingEvaluation) -> list[Figure]:
     """Turn an evaluation of counts into figures for a page."""
     where, rows = f"{result.dataset} {result.split}".strip(), []
@@ -202,4 +240,13 @@ def counting_figures(result: CountingEvaluation) -> list[Figure]:
             rows.append(
                 Figure(f"{kind}s: Lin's concordance", f"{own.concordance:.3f}", span, where, row.fields, note=note)
             )
+    if result.complete and result.complete.percentage is not None:
+        those = result.complete
+        around = those.percentage_interval
+        rows.append(
+            Figure(
+                "erythrocytes: mean absolute percentage error in completely boxed fields", f"{those.percentage:.2f}",
+                f"{around.low:.2f}-{around.high:.2f}" if around else "", where, those.fields, note=result.leak,
+            )
+        )  # fmt: skip
     return rows

@@ -70,8 +70,7 @@ def figures_of(
 
 
 def _evaluation_figures(result: ModelEvaluation) -> list[Figure]:
-    evaluation = result.evaluation
-    where = f"{result.dataset} {result.split}".strip()
+    evaluation, where = result.evaluation, result.where
     spread = evaluation.balanced_accuracy_interval
     kept = result.accepted_interval
     rows = [

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -164,7 +164,8 @@ def _differential(values: dict[str, Any]) -> Iterator[str]:
             yield f'<p class="warning">{escape(text)}</p>'
     corrected = {row["class"]: row for row in values["corrected"]}
     heads = ["class", "n", "%", "95 % interval", "", "usual in adults"] + (["corrected %"] if corrected else [])
-    yield "<table><tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"
+    marks = {"n": "number", "%": "number", "corrected %": "number", "": "bar-cell"}
+    yield "<table><tr>" + "".join(f'<th class="{marks.get(head, "")}">{head}</th>' for head in heads) + "</tr>"
     for row in values["classes"]:
         yield _share_row(row, corrected)
     yield "</table>"
@@ -193,8 +194,8 @@ def _share_row(row: dict[str, Any], corrected: dict[str, Any]) -> str:
         f"<td>{escape(_name(row['class']))}</td>",
         f'<td class="number">{row["n"]}</td>',
         f'<td class="number">{row["percent"]:.1f}</td>' if row["percent"] is not None else "<td></td>",
-        f"<td>{ends['low']:.1f}-{ends['high']:.1f}</td>" if ends else "<td></td>",
-        f"<td>{_bar(row)}</td>",
+        f"<td class='range'>{ends['low']:.1f}-{ends['high']:.1f}</td>" if ends else "<td></td>",
+        f'<td class="bar-cell">{_bar(row)}</td>',
         f"<td>{usual['low']:g}-{usual['high']:g}" if usual else "<td>",
     ]
     cells[-1] += f' <span class="outside">{row["flag"]}</span></td>' if outside else "</td>"
@@ -303,27 +304,41 @@ def _refused(read: _Run) -> Iterator[str]:
     if not refused:
         yield "<p>None.</p>"
         return
-    yield "<table><tr><th>field</th><th>cell</th><th>kind</th><th>nearest class</th><th>why</th></tr>"
-    for cell in refused:
-        row = (Path(cell["file"]).name, cell["number"], cell["kind"], _name(cell["class"]), cell["reason"])
-        yield "<tr>" + "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
-    yield "</table>"
+    rows = [
+        (Path(cell["file"]).name, cell["number"], cell["kind"], _name(cell["class"]), cell["reason"])
+        for cell in refused
+    ]
+    yield _table(("field", "cell", "kind", "nearest class", "why"), rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: frozenset[str] = frozenset()) -> str:
+    """Make a table of plain text that a phone shows row by row; columns of numbers are set to the right."""
+    marks = ['class="number" ' if head in numbers else "" for head in heads]
+    top = "".join(f"<th {mark}>{head}</th>" for head, mark in zip(heads, marks, strict=True))
+    lines = [
+        "".join(
+            f'<td {mark}data-head="{head}">{escape(value)}</td>'
+            for head, mark, value in zip(heads, marks, row, strict=True)
+        )
+        for row in rows
+    ]
+    return f'<table class="rows"><tr>{top}</tr>' + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
 def _fields(read: _Run) -> Iterator[str]:
     fields = read.values["fields"]
-    yield "<h2>Fields</h2><table><tr><th>field</th><th class='number'>erythrocytes</th><th class='number'>leukocytes"
-    yield "</th><th class='number'>platelets</th><th>micrometers a pixel</th><th>remarks</th></tr>"
-    for field in fields:
-        size = f"{field['um_per_px']:.3f} ({field['ruler']})" if field["um_per_px"] else "not known"
-        numbers = "".join(
-            f'<td class="number">{field[key]}</td>' for key in ("erythrocytes", "leukocytes", "platelets")
+    yield "<h2>Fields</h2>"
+    kinds = ("erythrocytes", "leukocytes", "platelets")
+    rows = [
+        (
+            field["file"],
+            *(str(field[key]) for key in kinds),
+            f"{field['um_per_px']:.3f} ({field['ruler']})" if field["um_per_px"] else "not known",
+            " ".join(field["notes"]),
         )
-        yield (
-            f"<tr><td>{escape(field['file'])}</td>{numbers}<td>{size}</td>"
-            f"<td>{escape(' '.join(field['notes']))}</td></tr>"
-        )
-    yield "</table>"
+        for field in fields
+    ]
+    yield _table(("field", *kinds, "micrometers a pixel", "remarks"), rows, numbers=frozenset(kinds))
     stems = stems_for(field["file"] for field in fields)
     for field in fields[:_FIELDS_MOST]:
         path = read.folder / f"{stems[field['file']]}.overlay.png"

@@ -13,10 +13,12 @@ from typing import Any
 from corpuscle.data.labeled import labeled_cells
 from corpuscle.errors import CorpuscleError, UsageError
 from corpuscle.files import make_folder, written_whole
+from corpuscle.reporting.abroad import ABROAD, measure_abroad
 from corpuscle.reporting.cards import measure_bundle
 from corpuscle.reporting.samples import sample_rows
 from corpuscle.reporting.study_page import first_run, row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, Study
+from corpuscle.reporting.unseen import UNSEEN, measure_unseen
 from corpuscle.training.checkpoint import EpochRecord
 from corpuscle.training.curves import draw_curves
 from corpuscle.training.loop import Watcher
@@ -59,8 +61,14 @@ def _recipe(row: Row, part: Part, seed: int, pretrained: str) -> Recipe:
     return recipe
 
 
-def _is_done(folder: Path) -> bool:
-    return (folder / "evaluation" / "test" / "evaluation.json").exists() and (folder / "run.json").exists()
+def _is_done(folder: Path, row: Row) -> bool:
+    needed = [
+        "run.json",
+        "evaluation/test/evaluation.json",
+        *([ABROAD] if row.abroad else []),
+        *([UNSEEN] if row.unseen else []),
+    ]
+    return all((folder / name).exists() for name in needed)
 
 
 def follow_study(
@@ -98,7 +106,7 @@ def follow_study(
         for part in row.parts:
             for seed in row.seeds:
                 folder = _folder(output, study, part, seed)
-                if (only and part.name not in only) or _is_done(folder):
+                if (only and part.name not in only) or _is_done(folder, row):
                     continue
                 calls.run(f"{study.name}: {part.name}, seed {seed}")
                 recipe = _recipe(row, part, seed, pretrained)
@@ -109,6 +117,10 @@ def follow_study(
                     return False
                 if result.bundle is not None:
                     measure_bundle(result.bundle, recipe.data.dataset, root=root, folder=folder, progress=calls.crops)
+                    if row.abroad:
+                        measure_abroad(result.bundle, row.abroad, folder, root=root)
+                    if row.unseen:
+                        measure_unseen(result.bundle, recipe.data.dataset, folder, root=root)
     return True
 
 
@@ -135,7 +147,7 @@ def collect_study(study: Study, output: Path, store: Path, *, root: str | Path |
             for part in row.parts:
                 for seed in row.seeds:
                     folder = _folder(output, study, part, seed)
-                    if _is_done(folder):
+                    if _is_done(folder, row):
                         entries["runs"][folder.name] = _measured(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"What was measured of {study.name} cannot be read ({error}). Run the study again.") from error
@@ -163,7 +175,11 @@ def _measured(folder: Path) -> dict[str, Any]:
             "confusion", "calibration_error", "leak", "by_group", "per_class")  # fmt: skip
     history = (folder / "curves.csv").read_text(encoding="utf-8").splitlines()
     samples = sample_rows(folder / "evaluation" / "test" / "predictions.csv")
-    return {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history, "samples": samples}
+    run = {"facts": facts, "test": {key: found.get(key) for key in keys}, "curves": history, "samples": samples}
+    for key, name in (("abroad", ABROAD), ("unseen", UNSEEN)):
+        if (folder / name).exists():
+            run[key] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return run
 
 
 def write_study(study: Study, page: Path, entries: dict[str, Any]) -> None:

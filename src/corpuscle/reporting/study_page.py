@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from corpuscle.evaluation.intervals import wilson_interval
+from corpuscle.reporting.abroad import abroad_rows
 from corpuscle.reporting.study_plan import Published, Row, Study
+from corpuscle.reporting.unseen import unseen_rows
 
-__all__ = ["RowOutcome", "first_run", "row_outcome", "study_page"]
+__all__ = ["RowOutcome", "first_run", "row_outcome", "runs_of", "study_page"]
 
 _MADE = "<!-- Made by `corpuscle study` from the runs; what was measured lies beside it as JSON. -->"
 
@@ -114,6 +116,12 @@ def first_run(row: Row, runs: dict[str, Any]) -> str:
     return next((name for name in names if name in runs), "")
 
 
+def runs_of(row: Row, runs: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the finished runs of a row measured, seed by seed."""
+    names = [f"{part.name}-seed{seed}" for seed in row.seeds for part in row.parts]
+    return [runs[name] for name in names if name in runs]
+
+
 def study_page(study: Study, entries: dict[str, Any]) -> str:
     """Return the page of a study as Markdown.
 
@@ -125,6 +133,8 @@ def study_page(study: Study, entries: dict[str, Any]) -> str:
     lines = [f"# {study.title}", "", _MADE, "", study.about.strip(), ""]
     lines += _published(study.published)
     lines += ["## What came out here", "", *_outcomes(outcomes)]
+    lines += abroad_rows((row.label, runs_of(row, entries["runs"])) for row in study.rows)
+    lines += unseen_rows((row.label, runs_of(row, entries["runs"])) for row in study.rows)
     for row, outcome in outcomes:
         if outcome is not None:
             lines += _classes(row, outcome)

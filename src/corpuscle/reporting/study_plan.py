@@ -57,6 +57,8 @@ class Row:
         parts: At least one.
         seeds: A training each, for every part.
         published: Accuracy that was published for the same thing; None if there is none.
+        abroad: Another laboratory's labeled set to judge each run on as well, as `bccd-leukocytes` or `pbc:val`.
+        unseen: Whether to ask what each run says to the classes of its set that it never learned.
     """
 
     label: str
@@ -65,6 +67,8 @@ class Row:
     parts: tuple[Part, ...]
     seeds: tuple[int, ...] = (0,)
     published: float | None = None
+    abroad: str = ""
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Chooses, on `val`, from which score on a cell of each kind is counted and how much two of them may overlap."""
+"""Chooses, on `val`, from which score on a cell of each kind is counted and how much two of them may overlap.
+
+Erythrocytes are counted right on fields whose annotators drew all of them. A threshold that also fits fields where a
+third has no box lies too high for everybody else, so that only completely boxed fields have a say in it.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +32,24 @@ Counts = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class MappedField:
-    """A field of `val` and what the network says of it."""
+    """A field of `val` and what the network says of it.
+
+    Attributes:
+        field: The field.
+        maps: Of the network.
+        complete: Whether every erythrocyte has a box, as far as the stain tells.
+    """
 
     field: LabeledField
     maps: FieldMaps
+    complete: bool = True
 
 
 def choose_rules(detector: FieldDetector, fields: Sequence[MappedField]) -> dict[str, KindRule]:
     """Choose the rule of each kind that counts best.
 
-    Erythrocytes: least mean percentage error; leukocytes and platelets: least mean absolute error. The mean over data
+    Erythrocytes: least mean percentage error over completely boxed fields, over all where there is no such field;
+    leukocytes and platelets: least mean absolute error. The mean over data
     sets counts, each with the same weight, and of each threshold's neighbors with it, so that a lucky one is not
     chosen.
 
@@ -48,15 +60,22 @@ def choose_rules(detector: FieldDetector, fields: Sequence[MappedField]) -> dict
     rules = {}
     for number, kind in enumerate(CELL_KINDS):
         measure = _percentage if kind == "erythrocyte" else _absolute
+        judged = _with_erythrocytes(fields) if kind == "erythrocyte" else fields
         best = (np.inf, KindRule(0.5, 0.5))
         for limit in _OVERLAP_LIMITS[kind]:
-            costs = _costs(detector, fields, number, limit, measure)
+            costs = _costs(detector, judged, number, limit, measure)
             smooth = _smoothed(costs)
             place = int(smooth.argmin())
             if smooth[place] < best[0]:
                 best = (float(smooth[place]), KindRule(float(_LEAST_SCORES[place]), limit))
         rules[str(kind)] = best[1]
     return rules
+
+
+def _with_erythrocytes(fields: Sequence[MappedField]) -> Sequence[MappedField]:
+    """Return the fields all of whose erythrocytes are drawn; those with any drawn where there is none."""
+    drawn = [item for item in fields if not item.field.erythrocytes_unlabeled]
+    return [item for item in drawn if item.complete] or drawn
 
 
 def _costs(
@@ -71,8 +90,6 @@ def _costs(
     drawn: dict[str, list[int]] = {}
     limits = tuple(limit if number == kind else 0.5 for number in range(len(CELL_KINDS)))
     for item in fields:
-        if CELL_KINDS[kind] == "erythrocyte" and item.field.erythrocytes_unlabeled:
-            continue
         cells = detector.decode(item.maps, least_score=float(_LEAST_SCORES[0]), overlap_limits=limits)
         scores = cells.scores[cells.kinds == kind]
         found.setdefault(item.field.source, []).append((scores[None] >= _LEAST_SCORES[:, None]).sum(axis=1) * 1.0)

@@ -35,11 +35,14 @@ class CropSet:
         crops: NxSxSx3 uint8 RGB, S being the widened side.
         labels: N int64, places in the list of classes.
         files: Names of the pictures.
+        chances: N float64 that sum to 1, how likely each picture is drawn; None where all are alike and each is shown
+            once an epoch.
     """
 
     crops: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     files: tuple[str, ...]
+    chances: npt.NDArray[np.float64] | None = None
 
 
 def _cache_folder() -> Path:

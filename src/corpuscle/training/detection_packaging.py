@@ -19,6 +19,7 @@ from corpuscle.data.catalog import DATASETS
 from corpuscle.data.fields import LabeledField
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.average_precision import AveragePrecision, TrueBoxes, average_precision
+from corpuscle.evaluation.completeness import completely_boxed
 from corpuscle.evaluation.detector import LEAST_SCORE, count_cells
 from corpuscle.files import make_folder, written_whole
 from corpuscle.models.bundle import load_bundle
@@ -34,7 +35,7 @@ from corpuscle.training.checkpoint import save_weights
 from corpuscle.training.counting_rules import MappedField, choose_rules
 from corpuscle.training.detection_recipe import DetectionRecipe
 
-__all__ = ["ScaledSet", "field_row", "make_detection_bundle"]
+__all__ = ["ScaledSet", "field_row", "make_detection_bundle", "renew_rules"]
 
 _TOLERANCE = 1e-4
 _CHECKED = 8
@@ -130,7 +131,25 @@ def make_detection_bundle(
             bundle = small
         else:
             (folder / "model.int8.onnx").unlink()
-    with written_whole(folder / "README.md") as part:
+    return _written(bundle)
+
+
+def renew_rules(bundle: DetectionBundle, val: Sequence[ScaledSet]) -> DetectionBundle:
+    """Choose the rules of counting of a bundle anew; its weights and graphs stay as they are.
+
+    Args:
+        bundle: A checked bundle; its figures are those of `val` afterwards.
+        val: Fields on which the rules are chosen.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    return _written(_with_rules(bundle, val))
+
+
+def _written(bundle: DetectionBundle) -> DetectionBundle:
+    """Write card and manifest."""
+    with written_whole(bundle.folder / "README.md") as part:
         part.write_text(detector_card(bundle), encoding="utf-8")
     return write_detection_manifest(bundle)
 
@@ -166,11 +185,7 @@ def _batches(parts: Sequence[ScaledSet], most: int, recipe: DetectionRecipe) -> 
 def _with_rules(bundle: DetectionBundle, val: Sequence[ScaledSet]) -> DetectionBundle:
     """Choose the rules on the graph that the bundle names, and measure it there."""
     detector = FieldDetector(bundle)
-    mapped = [
-        MappedField(item, detector.maps(item.read(), scale=detector.erythrocyte_px / part.diameter_px))
-        for part in val
-        for item in part.fields
-    ]
+    mapped = [_mapped(detector, item, part.diameter_px) for part in val for item in part.fields]
     bundle = dataclasses.replace(bundle, rules=choose_rules(detector, mapped))
     chosen = FieldDetector(bundle)
     metrics: list[dict[str, object]] = []
@@ -183,6 +198,12 @@ def _with_rules(bundle: DetectionBundle, val: Sequence[ScaledSet]) -> DetectionB
         for kind, errors in counted.by_kind.items():
             metrics.append(_metric(part, f"{kind}s, mean absolute error a field", errors.absolute))
     return dataclasses.replace(bundle, metrics=tuple(metrics))
+
+
+def _mapped(detector: FieldDetector, item: LabeledField, diameter_px: float) -> MappedField:
+    image = item.read()
+    maps = detector.maps(image, scale=detector.erythrocyte_px / diameter_px)
+    return MappedField(item, maps, completely_boxed(item, image))
 
 
 def _metrics(part: ScaledSet, precision: AveragePrecision) -> list[dict[str, object]]:

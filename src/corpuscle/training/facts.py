@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from corpuscle import __version__
-from corpuscle.data.labeled import LabeledCell, labeled_cells
+from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
 from corpuscle.data.leaks import shared_sources
 from corpuscle.errors import CorpuscleError
 from corpuscle.evaluation.machine import machine_line
 from corpuscle.files import written_whole
+from corpuscle.models.bundle import load_bundle
+from corpuscle.models.pretrained import is_bundle
 from corpuscle.models.sizes import network_size
 from corpuscle.models.zoo import build
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.recipe import Recipe
 
-__all__ = ["split_leak", "write_facts"]
+__all__ = ["learned_before", "split_leak", "write_facts"]
+
+
+def learned_before(recipe: Recipe, root: str | Path | None) -> list[LabeledCell]:
+    """List the cells that the weights a run starts from had learned, as far as their bundle names sets of the catalog.
+
+    Args:
+        recipe: The run.
+        root: Folder that holds the data sets.
+    """
+    if not is_bundle(recipe.model.pretrained):
+        return []
+    cells: list[LabeledCell] = []
+    for row in load_bundle(recipe.model.pretrained).training_data:
+        name, split = str(row.get("dataset", "")), str(row.get("split", ""))
+        if name in LABELED_SETS and split in {"train", "val", "test"}:
+            with suppress(CorpuscleError):  # a set that is not at hand cannot be compared
+                cells += labeled_cells(name, split=split, root=root)
+    return cells
 
 
 def split_leak(dataset: str, root: str | Path | None, *, also: Sequence[LabeledCell] = ()) -> str:
@@ -26,7 +47,7 @@ def split_leak(dataset: str, root: str | Path | None, *, also: Sequence[LabeledC
     Args:
         dataset: The set.
         root: Folder that holds the data sets.
-        also: Training cells of other sets.
+        also: Cells that were learned besides: of other sets, or by the weights that the run starts from.
 
     Returns:
         `leaks: ...` with the numbers; empty if nothing is shared, or if the set has no test split.

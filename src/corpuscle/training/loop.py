@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
@@ -222,7 +223,7 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     recipe, epoch, began = run.recipe, run.progress.epochs_done, time.monotonic()
     seed = recipe.run.seed * 100_003 + epoch
     torch.manual_seed(seed * 64 + run.processes.rank)
-    order = np.random.default_rng(seed).permutation(len(run.train.labels))
+    order = _order(run.train, run.steps * recipe.run.batch_size, seed)
     spec, rows = _augmentation(recipe, epoch), run.processes.rows(recipe.run.batch_size)
     sums = torch.zeros(2, dtype=torch.float64)
     rate = 0.0
@@ -244,6 +245,14 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     _check_loss(val_loss, epoch)
     seconds = time.monotonic() - began
     return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
+
+
+def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw the places of an epoch's pictures: each once, or by their chances where they have some."""
+    generator = np.random.default_rng(seed)
+    if train.chances is None:
+        return generator.permutation(len(train.labels))
+    return generator.choice(len(train.labels), size=pictures, p=train.chances)
 
 
 def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ from corpuscle.data.labeled import LabeledCell
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
-from corpuscle.models.bundle import Bundle, RefusalRule, write_manifest
+from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, write_manifest
 from corpuscle.models.card import model_card
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
@@ -118,6 +118,8 @@ def make_bundle(
         raise TrainingError(f"The weights {best} cannot be used ({error}). Delete the run to start anew.") from error
     round_to_half(network).eval()
     make_folder(folder)
+    for name in OPTIONAL_FILES:  # of the network that lay here before
+        (folder / name).unlink(missing_ok=True)
     halves = {
         key: value.half() if value.dtype == torch.float32 else value for key, value in network.state_dict().items()
     }

@@ -31,6 +31,7 @@ __all__ = [
 _Section = TypeVar("_Section")
 _RANGES = {
     "data.limit": (0, math.inf),
+    "data.balance": (0, 1),
     "model.dropout": (0, 1),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),
@@ -55,27 +56,38 @@ class DataRecipe:
         classes: Keys of the taxonomy to learn; all that the training split has, if empty.
         widen: How much wider than the frame training crops are cut, so that turning and zooming find real pixels.
         limit: Use at most this many cells of each split, 0 for all; for trying a recipe out.
-        also: Further sets whose training cells are learned too, as far as their classes are: tables with `dataset`, and
-            `framing` where its pictures want another than the recipe's. Nothing is validated on them.
+        balance: How far rare classes of the recipe's own set are drawn more often: 0 leaves every picture as likely as
+            any other, 1 draws each class equally often, 0.5 is between. Above 0, pictures of an epoch are drawn with
+            replacement.
+        also: Further sets whose training cells are learned too, as far as their classes are: tables with `dataset`,
+            `framing` where its pictures want another than the recipe's, and `share`, the part of an epoch's pictures
+            that is drawn from it, each of its classes equally often (without it they come as they are). Nothing is
+            validated on them.
     """
 
     dataset: str = "pbc"
     classes: tuple[str, ...] = ()
     widen: float = 1.5
     limit: int = 0
+    balance: float = 0.0
     also: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse further sets without a name, or with a frame that cannot be cut."""
+        """Refuse further sets without a name, with a frame that cannot be cut, or with more than all of an epoch."""
         for entry in self.also:
-            if not isinstance(entry.get("dataset"), str) or not set(entry) <= {"dataset", "framing"}:
+            if not isinstance(entry.get("dataset"), str) or not set(entry) <= {"dataset", "framing", "share"}:
                 raise RecipeError(
-                    'Each of data.also needs dataset = "NAME", and may have a table framing; nothing else.'
+                    'Each of data.also needs dataset = "NAME", and may have a table framing and a share; nothing else.'
                 )
+            share = entry.get("share", 0.0)
+            if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share < 1:
+                raise RecipeError(f"The share of {entry['dataset']} in data.also must lie in [0, 1), not {share!r}.")
             try:
                 FramingSpec(**entry.get("framing", {}))
             except (TypeError, UsageError) as error:
                 raise RecipeError(f"data.also, framing of {entry['dataset']}: {str(error).rstrip('.')}.") from error
+        if sum(entry.get("share", 0.0) for entry in self.also) >= 1:
+            raise RecipeError("The shares of data.also leave nothing for the recipe's own set. Lower them.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from corpuscle import taxonomy
 from corpuscle.data.labeled import LabeledCell, labeled_cells
@@ -27,11 +28,13 @@ class FurtherSource:
         dataset: Its name.
         spec: How its pictures are framed: as the recipe says, or as the entry of `data.also` does.
         cells: Those of its training split whose class is learned, by that class.
+        share: Part of an epoch's pictures that is drawn from it; 0 for as they come.
     """
 
     dataset: str
     spec: PreprocessingSpec
     cells: tuple[LabeledCell, ...]
+    share: float = 0.0
 
 
 def further_sources(recipe: Recipe, classes: Sequence[str], root: str | Path | None) -> tuple[FurtherSource, ...]:
@@ -58,7 +61,8 @@ def further_sources(recipe: Recipe, classes: Sequence[str], root: str | Path | N
             raise NoInputError(
                 f"{name}, named in data.also, has no training cell of: {', '.join(classes)}. Drop it there."
             )
-        sources.append(FurtherSource(name, replace(recipe.preprocessing, framing=framing), tuple(cells)))
+        spec = replace(recipe.preprocessing, framing=framing)
+        sources.append(FurtherSource(name, spec, tuple(cells), float(entry.get("share", 0.0))))
     return tuple(sources)
 
 
@@ -82,6 +86,7 @@ def joined_crops(
     classes: Sequence[str],
     *,
     widen: float = 1.0,
+    balance: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropSet:
     """Put the crops of further sources behind those of the recipe's own set.
@@ -91,13 +96,44 @@ def joined_crops(
         sources: The others.
         classes: Ordered keys.
         widen: As for `crops_of`.
+        balance: How far rare classes of the own set are drawn more often, in [0, 1].
         progress: Called with (done, all) for each source.
     """
     sets = [own, *(crops_of(source.cells, classes, source.spec, widen=widen, progress=progress) for source in sources)]
+    chances = _chances([item.labels for item in sets], [source.share for source in sources], balance)
     if len(sets) == 1:
-        return own
+        return own if chances is None else replace(own, chances=chances)
     return CropSet(
         np.concatenate([item.crops for item in sets]),
         np.concatenate([item.labels for item in sets]),
         tuple(file for item in sets for file in item.files),
+        chances,
     )
+
+
+def _chances(
+    labels: Sequence[npt.NDArray[np.int64]], shares: Sequence[float], balance: float
+) -> npt.NDArray[np.float64] | None:
+    """Say how likely each picture is drawn: that of the own set first, then those of the others with their shares.
+
+    Sets without a share come together with the own one, each picture as likely as one of a class of middling size.
+    """
+    if not balance and not any(shares):
+        return None
+    own = _evened(labels[0], balance)
+    parts = [own / own.mean(), *(_evened(item, 1.0) if share else np.ones(len(item))
+                                 for item, share in zip(labels[1:], shares, strict=True))]  # fmt: skip
+    free = sum(part.sum() for part, share in zip(parts, [0.0, *shares], strict=True) if not share)
+    rest = 1.0 - sum(shares)
+    return np.concatenate(
+        [
+            part / part.sum() * share if share else part / free * rest
+            for part, share in zip(parts, [0.0, *shares], strict=True)
+        ]
+    )
+
+
+def _evened(labels: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:
+    """Weight each picture by the number of those of its class to the power of -balance."""
+    counts = np.maximum(np.bincount(labels), 1).astype(np.float64)
+    return np.asarray(counts[labels] ** -balance)

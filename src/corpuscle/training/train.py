@@ -21,7 +21,7 @@ from corpuscle.training.checkpoint import Progress
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
-from corpuscle.training.facts import split_leak, write_facts
+from corpuscle.training.facts import learned_before, split_leak, write_facts
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
@@ -97,7 +97,8 @@ def _train(
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
     bundle = _package(recipe, folder, result)
-    leak = split_leak(recipe.data.dataset, root, also=[cell for source in result.further for cell in source.cells])
+    besides = [cell for source in result.further for cell in source.cells] + learned_before(recipe, root)
+    leak = split_leak(recipe.data.dataset, root, also=besides)
     write_facts(recipe, result.progress, folder, len(result.classes), leak=leak)
     return TrainingResult(bundle, result.progress, folder, finished=True)
 
@@ -163,7 +164,7 @@ def _follow(
         processes.agree(0)
     widen = recipe.data.widen
     wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
-    wide = joined_crops(wide, further, classes, widen=widen, progress=hooks.on_crops)
+    wide = joined_crops(wide, further, classes, widen=widen, balance=recipe.data.balance, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
         processes.agree(0)

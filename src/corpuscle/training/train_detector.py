@@ -13,15 +13,15 @@ from corpuscle.data.fields import LabeledField, erythrocyte_diameter_px, labeled
 from corpuscle.errors import TrainingError
 from corpuscle.evaluation.machine import machine_line
 from corpuscle.files import written_whole
-from corpuscle.models.detection_bundle import DetectionBundle
+from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle, load_detection_bundle
 from corpuscle.models.detector import build_detector
 from corpuscle.training.detection_curves import write_detection_curves
 from corpuscle.training.detection_loop import DetectionProgress, DetectionWatcher, fit_detector, judged_fields
-from corpuscle.training.detection_packaging import ScaledSet, make_detection_bundle
+from corpuscle.training.detection_packaging import ScaledSet, make_detection_bundle, renew_rules
 from corpuscle.training.detection_recipe import DetectionRecipe
 from corpuscle.training.field_samples import cached_fields
 
-__all__ = ["DetectorTraining", "train_detector"]
+__all__ = ["DetectorTraining", "refit_rules", "train_detector"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def train_detector(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("A detector is trained by one process. Start it without torchrun.")
     folder = Path(output)
-    train, val = _sets(recipe, root)
+    train, val = _sets(tuple(recipe.data.datasets), recipe.data.limit, root)
     if not ((folder / "checkpoint.safetensors").exists() and (folder / "recipe.json").exists()):
         with written_whole(folder / "recipe.json") as part:
             part.write_text(recipe.to_json(), encoding="utf-8")
@@ -94,12 +94,31 @@ def train_detector(
     return DetectorTraining(bundle, progress, folder, finished=True)
 
 
-def _sets(recipe: DetectionRecipe, root: str | Path | None) -> tuple[list[ScaledSet], list[ScaledSet]]:
-    """List the training and validation fields of each data set."""
+def refit_rules(model: str | os.PathLike[str] = DEFAULT_DETECTOR, root: str | Path | None = None) -> DetectionBundle:
+    """Choose the rules of counting of a bundle anew, on `val` of the data sets that it learned from.
+
+    Weights and graphs stay as they are. Its card keeps no figures of other splits: measure it again.
+
+    Args:
+        model: A shipped detector's name, or a bundle's folder; it is written in place.
+        root: Folder that holds the data sets.
+
+    Raises:
+        BundleError: It is no detector.
+        DatasetNotFoundError: A data set is not there.
+        OutputError: The folder cannot be written.
+    """
+    bundle = load_detection_bundle(model)
+    names = dict.fromkeys(str(row["dataset"]) for row in bundle.training_data)
+    return renew_rules(bundle, _sets(tuple(names), 0, root)[1])
+
+
+def _sets(names: tuple[str, ...], limit: int, root: str | Path | None) -> tuple[list[ScaledSet], list[ScaledSet]]:
+    """List the training and validation fields of each data set, no more than a limit of each."""
     train, val = [], []
-    for name in recipe.data.datasets:
-        learned = _at_most(recipe.data.limit, labeled_fields(name, split="train", root=root))
-        judged = _at_most(recipe.data.limit, labeled_fields(name, split="val", root=root))
+    for name in names:
+        learned = _at_most(limit, labeled_fields(name, split="train", root=root))
+        judged = _at_most(limit, labeled_fields(name, split="val", root=root))
         diameter = erythrocyte_diameter_px(learned)
         train.append(ScaledSet(name, learned, diameter))
         val.append(ScaledSet(name, judged, diameter))

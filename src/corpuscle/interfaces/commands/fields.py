@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -18,12 +18,24 @@ if TYPE_CHECKING:
     from corpuscle.prediction.fields import Field, FieldReader
     from corpuscle.records import Failure
     from corpuscle.reporting.field_runs import RunResult
-    from corpuscle.reporting.field_speed import FieldBenchmark
     from corpuscle.reporting.ledger import Figure
 
 _Show = Callable[[int, int], None]
 
-__all__ = ["count", "demo_field", "measure_counting", "report", "time_field"]
+__all__ = ["FIELD_BENCHMARKS", "FieldResult", "count", "demo_field", "measure_fields", "report"]
+
+FIELD_BENCHMARKS = ("field", "counting", "ruler", "seams")
+"""What `corpuscle benchmark` measures of whole fields."""
+
+
+class FieldResult(Protocol):
+    """What a benchmark of whole fields found."""
+
+    def text(self) -> str:
+        """Return a report for people."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
 
 
 def count(
@@ -35,7 +47,7 @@ def count(
     um_per_px: Annotated[
         float, typer.Option(min=0, help="Micrometers a pixel is wide; 0: measured by the erythrocytes.")
     ] = 0.0,
-    interval: Annotated[str, typer.Option(help="wilson, exact or simultaneous.")] = "wilson",
+    interval: Annotated[str, typer.Option(help="wilson, exact, simultaneous or sison-glaz.")] = "wilson",
     corrected: Annotated[
         bool, typer.Option("--corrected", help="Also correct for the model's own confusion matrix.")
     ] = False,
@@ -187,25 +199,46 @@ def report(
             typer.echo(str(path))
 
 
-def time_field(model: str, detector: str, folder: Path | None, show: _Show) -> tuple[FieldBenchmark, list[Figure]]:
-    """Time the counting of a field, for `corpuscle benchmark field`."""
+def measure_fields(
+    what: str,
+    models: tuple[str, str],
+    show: _Show,
+    *,
+    chosen: tuple[str, str, Path | None],
+    folder: Path | None,
+    side: int,
+) -> tuple[FieldResult, list[Figure]]:
+    """Run one of `FIELD_BENCHMARKS` (classifier and detector; data set, split and data root), for `benchmark`."""
+    from corpuscle.prediction.detection import open_detector
     from corpuscle.prediction.fields import FieldReader
-    from corpuscle.reporting.field_speed import benchmark_field, speed_figures
+    from corpuscle.reporting import field_speed
 
-    result = benchmark_field(FieldReader(model, detector=detector), folder=folder, progress=show)
-    return result, speed_figures(result)
+    if what == "field":
+        times = field_speed.benchmark_field(FieldReader(models[0], detector=models[1]), folder=folder, progress=show)
+        return times, field_speed.speed_figures(times)
+    if what == "ruler":
+        from corpuscle.evaluation.ruler_check import evaluate_ruler
+
+        dataset, split, root = chosen
+        ruler = evaluate_ruler(open_detector(models[1]), dataset, split=split, root=root, progress=show)
+        return ruler, field_speed.ruler_figures(ruler)
+    if what == "seams":
+        from corpuscle.evaluation.seams import evaluate_seams
+
+        seams = evaluate_seams(open_detector(models[1]), side, progress=show)
+        return seams, field_speed.seam_figures(seams)
+    return _counted(FieldReader(models[0], detector=models[1]), chosen, show)
 
 
-def measure_counting(
-    model: str, detector: str, chosen: tuple[str, str, Path | None], show: _Show
+def _counted(
+    reader: FieldReader, chosen: tuple[str, str, Path | None], show: _Show
 ) -> tuple[CountingEvaluation, list[Figure]]:
-    """Measure counts on labeled fields (data set, split, data root), for `corpuscle benchmark counting`."""
-    from corpuscle.evaluation.counting import evaluate_counting
-    from corpuscle.prediction.fields import FieldReader
+    from corpuscle.evaluation.counting import DRAWN_SCENES, SCENES, evaluate_counting
     from corpuscle.reporting.field_speed import counting_figures
 
     dataset, split, root = chosen
-    reader = FieldReader(model, detector=detector)
+    if dataset == DRAWN_SCENES and split not in SCENES:
+        split = ""  # all of them: nothing was learned from any
     result = evaluate_counting(dataset, reader=reader, split=split, root=root, progress=show)
     return result, counting_figures(result)
 

@@ -1,4 +1,4 @@
-"""Commands about models: `train`, `evaluate` and `benchmark`."""
+"""Commands about models: `train` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corpuscle.errors import MissingExtraError, UsageError
-from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, note, print_json, progress_bar
+from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 if TYPE_CHECKING:
-    from corpuscle.evaluation.benchmark import ClassifyBenchmark
-    from corpuscle.evaluation.counting import CountingEvaluation
-    from corpuscle.evaluation.robustness import FramingRobustness
-    from corpuscle.interfaces.server_load import ServerBenchmark
-    from corpuscle.reporting.field_speed import FieldBenchmark
-    from corpuscle.reporting.ledger import Figure
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["EpochPrinter", "Stopper", "benchmark", "evaluate", "record_result", "train"]
+__all__ = ["EpochPrinter", "Stopper", "evaluate", "record_result", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -42,6 +36,7 @@ def evaluate(
     record: _Record = None,
     data_root: _DataRoot = None,
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
+    in_common: Annotated[bool, typer.Option("--in-common", help="Seek answers among the set's classes only.")] = False,
     corruptions: Annotated[bool, typer.Option(help="Judge spoilt pictures instead: a table by severity.")] = False,
     refusal: Annotated[bool, typer.Option(help="Judge pictures that show no known cell, beside the split.")] = False,
     explanations: Annotated[bool, typer.Option("--explanations", help="Measure its heat maps instead.")] = False,
@@ -57,7 +52,10 @@ def evaluate(
     if explanations:
         from corpuscle.interfaces.commands.explaining import evaluate_maps
 
-        evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        figures = evaluate_maps(
+            dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output
+        )
+        record_result(record, figures)
         return
     if corruptions or refusal:
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
@@ -69,7 +67,9 @@ def evaluate(
     from corpuscle.reporting.evaluations import write_evaluation
 
     with progress_bar("evaluating") as show:
-        result = run(dataset, model=model, split=split, root=data_root, framing=framing, progress=show)
+        result = run(
+            dataset, model=model, split=split, root=data_root, framing=framing, in_common=in_common, progress=show
+        )
     if json:
         print_json(result.to_dict())
     else:
@@ -213,64 +213,6 @@ class EpochPrinter:
         each = (time.monotonic() - self._began) / (done - self._first_step)
         left = each * ((progress.epochs_done + 1) * steps - done)
         return f", {left:.0f} s left in this epoch"
-
-
-def benchmark(
-    *,
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="classify, field, server (speed), framing (does the cut change the answer?), counting (is it right?)."
-        ),
-    ],
-    model: Annotated[str, typer.Option(help="A shipped model's name or a bundle's folder.")] = DEFAULT_MODEL,
-    files: Annotated[int, typer.Option(min=16, help="classify: number of files.")] = 512,
-    detector: Annotated[str, typer.Option(help="field, counting: a detector's name or folder.")] = DEFAULT_DETECTOR,
-    folder: Annotated[
-        Path | None, typer.Option(help="classify, field: your own pictures instead of drawn ones.")
-    ] = None,
-    memory_files: Annotated[int, typer.Option(min=0, help="classify: watch the memory over this many files.")] = 0,
-    dataset: Annotated[
-        str, typer.Option(help="framing: a labeled set, pbc by default; counting: labeled fields, bccd by default.")
-    ] = "",
-    split: Annotated[str, typer.Option(help="framing, counting: its split.")] = "test",
-    users: Annotated[int, typer.Option(min=2, help="server: users at once.")] = 8,
-    uploads: Annotated[int, typer.Option(min=8, help="server: pictures that they send.")] = 500,
-    data_root: _DataRoot = None,
-    record: _Record = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-) -> None:
-    """Time a task beside its parts and beside torch, in one run; or measure what the framing does."""
-    from corpuscle.errors import UnknownNameError
-    from corpuscle.interfaces.commands.fields import measure_counting, time_field
-
-    result: ClassifyBenchmark | FramingRobustness | FieldBenchmark | CountingEvaluation | ServerBenchmark
-    figures: list[Figure] | None = None
-    with progress_bar("measuring") as show:
-        if what == "classify":
-            from corpuscle.evaluation.benchmark import benchmark_classify
-
-            result = benchmark_classify(model, files=files, folder=folder, memory_files=memory_files, progress=show)
-        elif what == "framing":
-            from corpuscle.evaluation.robustness import framing_robustness
-
-            result = framing_robustness(dataset or "pbc", model=model, split=split, root=data_root, progress=show)
-        elif what == "field":
-            result, figures = time_field(model, detector, folder, show)
-        elif what == "counting":
-            chosen = (dataset or "bccd", split, data_root)
-            result, figures = measure_counting(model, detector, chosen, show)
-        elif what == "server":
-            from corpuscle.interfaces.commands.serving import time_server
-
-            result, figures = time_server(model, users, uploads, show)
-        else:
-            raise UnknownNameError("benchmark", what, ("classify", "framing", "field", "counting", "server"))
-    if json:
-        print_json(result.to_dict())
-    else:
-        typer.echo(result.text())
-    record_result(record, result if figures is None else figures)
 
 
 def record_result(

@@ -29,6 +29,9 @@ def classify(
     framing: Annotated[str, typer.Option(help="What is judged: auto, cell, field, center or whole.")] = "auto",
     workers: Annotated[int, typer.Option(min=0, help="Worker threads; 0 for one a processor.")] = 0,
     cam: Annotated[Path | None, typer.Option(help="Folder for a heat map of each picture, <stem>.cam.png.")] = None,
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Describe each cell in words, too, with the nearest known cell.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Name the cell in each picture.
@@ -40,7 +43,7 @@ def classify(
     from corpuscle.records import Failure
 
     found, failures = find_pictures(paths)
-    reader = CellReader(model, framing=framing)
+    reader = CellReader(model, framing=framing, describe=attributes)
     visit = None
     if cam is not None:
         from corpuscle.explanation.map_files import CamWriter
@@ -52,7 +55,9 @@ def classify(
     with ExitStack() as stack:
         writer = None
         if not table:
-            writer = stack.enter_context(open_writer(output, reader.bundle, sys.stdout, as_json=json))
+            writer = stack.enter_context(
+                open_writer(output, reader.bundle, sys.stdout, as_json=json, describe=attributes)
+            )
             for failure in failures:
                 writer.add(failure)
         show = stack.enter_context(progress_bar("classifying"))
@@ -118,13 +123,25 @@ def _print_table(predictions: list[Prediction]) -> None:
 
     from corpuscle import taxonomy
 
-    table = Table("file", "class", "confidence", "", box=None, pad_edge=False)
+    in_words = any(item.description for item in predictions)
+    heads = ["file", "class", "confidence", "", *(["in words", "nearest known cell"] if in_words else [])]
+    table = Table(*heads, box=None, pad_edge=False)
     for item in predictions:
         name = taxonomy.cell_class(item.class_name).name_en
         others = [taxonomy.cell_class(key).name_en for key in item.prediction_set if key != item.class_name]
         remark = f"refused: {item.reason}" if item.refused else ("or " + ", ".join(others) if others else "")
-        table.add_row(item.file, name, f"{item.confidence:.3f}", remark)
+        words = _described(item) if in_words else ()
+        table.add_row(item.file, name, f"{item.confidence:.3f}", remark, *words)
     Console().print(table)
+
+
+def _described(item: Prediction) -> tuple[str, str]:
+    """Return what is said of a cell in words, and the nearest known cell."""
+    said = item.description
+    if said is None:
+        return "", ""
+    words = "; unusual: ".join(part for part in (said.words, ", ".join(said.remarks)) if part)
+    return words, f"{said.nearest[0].file} ({said.nearest[0].class_name})" if said.nearest else ""
 
 
 def demo(
