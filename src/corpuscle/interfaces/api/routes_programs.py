@@ -57,12 +57,19 @@ def _untold(line: dict[str, Any]) -> None:
 @router.post(
     "/classify", response_model=Predictions, responses={**_UPLOAD_ERRORS, **_STREAMED}, openapi_extra=FILES_BODY
 )
-async def classify(request: Request, bench: Bench, model: ModelName = "", framing: FramingName = "auto") -> Response:
+async def classify(
+    request: Request,
+    bench: Bench,
+    *,
+    model: ModelName = "",
+    framing: FramingName = "auto",
+    attributes: Annotated[bool, Query(description="Describe each cell in words, too.")] = False,
+) -> Response:
     """Name the cell in each picture; the answer is what `corpuscle classify --json` prints.
 
     With `Accept: application/x-ndjson` a line comes for each picture, and a summary at last.
     """
-    reader = await asyncio.to_thread(bench.readers.cells, model, framing)
+    reader = await asyncio.to_thread(bench.readers.cells, model, framing, describe=attributes)
 
     def work(job: Job, uploads: Uploads, tell: Told) -> str:
         text = io.StringIO()
