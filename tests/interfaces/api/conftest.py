@@ -17,6 +17,7 @@ from PIL import Image
 from corpuscle.data.examples import draw_cell
 
 pytest.importorskip("fastapi")
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from corpuscle.interfaces.api import readers
@@ -27,40 +28,44 @@ BASE = "http://127.0.0.1:8000"
 MakeClient = Callable[..., TestClient]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _discs(disc_detector) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "open_detector", lambda name=None: disc_detector)
-        yield
+@pytest.fixture(scope="session")
+def make_app(disc_detector) -> Callable[[ServerSettings], FastAPI]:
+    """Make the application of a server whose detector finds painted discs."""
+
+    def make(settings: ServerSettings) -> FastAPI:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(readers, "open_detector", lambda name=None: disc_detector)
+            return create_app(open_workbench(settings))
+
+    return make
 
 
 @pytest.fixture
-def make_client(tmp_path: Path) -> Iterator[MakeClient]:
+def make_client(tmp_path: Path, make_app) -> Iterator[MakeClient]:
     """Start a server of its own: `make_client(max_jobs=1)`; the store is `tmp_path / "store"` if not named."""
     with ExitStack() as stack:
 
         def make(**settings: object) -> TestClient:
-            values = {"store": tmp_path / "store", **settings}
-            app = create_app(open_workbench(ServerSettings(**values)))
+            app = make_app(ServerSettings(**{"store": tmp_path / "store", **settings}))
             return stack.enter_context(TestClient(app, base_url=BASE, headers={"X-Corpuscle": "1"}))
 
         yield make
 
 
 @pytest.fixture(scope="session")
-def client(tmp_path_factory: pytest.TempPathFactory, _discs) -> Iterator[TestClient]:
+def client(tmp_path_factory: pytest.TempPathFactory, make_app) -> Iterator[TestClient]:
     """A server that tests share."""
-    app = create_app(open_workbench(ServerSettings(store=tmp_path_factory.mktemp("shared") / "store")))
+    app = make_app(ServerSettings(store=tmp_path_factory.mktemp("shared") / "store"))
     with TestClient(app, base_url=BASE, headers={"X-Corpuscle": "1"}) as shared:
         yield shared
 
 
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory, _discs) -> Iterator[str]:
+def live(tmp_path_factory: pytest.TempPathFactory, make_app) -> Iterator[str]:
     """The address of a server behind a real socket."""
     import uvicorn
 
-    app = create_app(open_workbench(ServerSettings(store=tmp_path_factory.mktemp("live") / "store")))
+    app = make_app(ServerSettings(store=tmp_path_factory.mktemp("live") / "store"))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

@@ -65,7 +65,7 @@ def test_no_input_makes_the_server_fail(api, client):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_no_input_of_many_makes_the_server_fail(api):
-    attack(api, 60)
+    attack(api, 25)
 
 
 def routes(client) -> dict[tuple[str, str], dict]:

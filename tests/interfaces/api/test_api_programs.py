@@ -152,7 +152,8 @@ def test_every_model_is_described(client):
     assert client.get("/v1/health").json() == {"status": "ok", "model": values["default"], "detector": "discs"}
 
 
-def test_a_folder_given_at_the_start_is_known_by_its_name(tmp_path):
+def test_a_folder_given_at_the_start_is_known_by_its_name(tmp_path, monkeypatch, disc_detector):
+    monkeypatch.setattr("corpuscle.interfaces.api.readers.open_detector", lambda name=None: disc_detector)
     folder = shutil.copytree(load_bundle().folder, tmp_path / "mine")
     readers = Readers(str(folder), "discs", jobs=1)
     assert readers.names("classification")[0] == readers.model

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from corpuscle.interfaces.api.readers import Readers
 from corpuscle.interfaces.api.store import NewImage, Store
+from corpuscle.records import Description, Trait
 
 
 @pytest.fixture
@@ -240,3 +243,17 @@ def test_pictures_of_a_session_that_is_gone_are_not_kept(tmp_path):
         store.add_image(NewImage(session, "a", "crop", (1, 1), {}, []), tmp_path / "a")
     assert list((tmp_path / "store" / "pictures").iterdir()) == []
     store.close()
+
+
+def test_a_cell_is_described_where_the_model_can(client, begin, monkeypatch):
+    told = Description("bilobed nucleus", (), (Trait("nucleus_shape", "bilobed", 0.9, 0.4),), ())
+
+    class Words:
+        def describe(self, predictions, embedding):
+            assert embedding.shape[0] == len(predictions) == 1
+            return [replace(item, description=told) for item in predictions]
+
+    monkeypatch.setattr(Readers, "describer", lambda self, model="": Words())
+    cell = cells(client, begin(client, "crops"))[0]
+    assert cell["attributes"] == [{"name": "nucleus_shape", "value": "bilobed", "confidence": 0.9, "unusual": False}]
+    assert "bilobed" in cell["words"]["sentence"]

@@ -58,6 +58,7 @@ def cell_values(row: Row) -> dict[str, Any]:
         "reviewed": label is not None,
         "label": label,
         "attributes": facts.get("attributes", []),
+        "words": facts.get("words"),
     }
 
 

@@ -63,8 +63,9 @@ def write_export(bench: Workbench, job: Job, request: ExportRequest, folder: Pat
 def _run(bench: Workbench, job: Job, session: str, folder: Path, *, overlays: bool = False) -> dict[str, Row]:
     """Write the tables of a run, as `corpuscle count` does; returns the pictures by name."""
     store = bench.store
-    images = {row["name"]: row for row in store.images(session)}
-    readings = readings_of(store, session)
+    with store.steady():
+        images = {row["name"]: row for row in store.images(session)}
+        readings = readings_of(store, session)
     if not readings:
         raise NoInputError("This session holds no picture yet. Add some first.")
     models = json.loads(images[readings[0].file]["facts"]).get("models", {})
@@ -88,10 +89,12 @@ def _of_run(bench: Workbench, job: Job, request: ExportRequest, folder: Path) ->
 
 def _cells_csv(bench: Workbench, job: Job, request: ExportRequest, folder: Path) -> Path:
     """Write the table of cells as `corpuscle count` does, with who named a cell otherwise."""
-    rows = {(row["image"], row["number"]): row for row in bench.store.cells(request.session)}
-    images = {row["name"]: row for row in bench.store.images(request.session)}
+    with bench.store.steady():
+        rows = {(row["image"], row["number"]): row for row in bench.store.cells(request.session)}
+        images = {row["name"]: row for row in bench.store.images(request.session)}
+        readings = readings_of(bench.store, request.session)
     lines = []
-    for reading in readings_of(bench.store, request.session):
+    for reading in readings:
         job.check()
         image = images[reading.file]
         for cell in reading.cells:
@@ -119,8 +122,10 @@ def _harmless(value: Any) -> Any:
 
 def _cells_json(bench: Workbench, job: Job, request: ExportRequest, folder: Path) -> Path:
     job.check()
-    names = {row["id"]: row["name"] for row in bench.store.images(request.session)}
-    cells = [{"file": names[row["image"]], **cell_values(row)} for row in bench.store.cells(request.session)]
+    with bench.store.steady():
+        names = {row["id"]: row["name"] for row in bench.store.images(request.session)}
+        rows = bench.store.cells(request.session)
+    cells = [{"file": names[row["image"]], **cell_values(row)} for row in rows]
     session = bench.store.session_values(bench.store.session(request.session))
     values = {"corpuscle": __version__, "notice": NOTICE, "session": session, "cells": cells}
     path = folder / request.what
@@ -152,10 +157,11 @@ def _report(bench: Workbench, job: Job, request: ExportRequest, folder: Path) ->
 
 def _dataset(bench: Workbench, job: Job, request: ExportRequest, folder: Path) -> Path:
     """Write cells as pictures, a folder per class, which `corpuscle train` takes, and who said so."""
-    rows = [row for row in bench.store.cells(request.session) if _teaches(row, request.only)]
+    with bench.store.steady():
+        rows = [row for row in bench.store.cells(request.session) if _teaches(row, request.only)]
+        images = {row["id"]: row for row in bench.store.images(request.session)}
     if not rows:
         raise NoInputError("No cell of this session was reviewed yet. Label or confirm some, or ask for all.")
-    images = {row["id"]: row for row in bench.store.images(request.session)}
     stems = stems_for(_safe(row["name"]) for row in images.values())
     path, lines = folder / request.what, []
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as pack:
@@ -199,8 +205,9 @@ def _log(bench: Workbench, job: Job, request: ExportRequest, folder: Path) -> Pa
 
 def _map(bench: Workbench, job: Job, request: ExportRequest, folder: Path) -> Path:
     points = map_points(bench, job, MapRequest(request.session, request.method))
-    rows = {row["id"]: row for row in bench.store.cells(request.session)}
-    names = {row["id"]: row["name"] for row in bench.store.images(request.session)}
+    with bench.store.steady():
+        rows = {row["id"]: row for row in bench.store.cells(request.session)}
+        names = {row["id"]: row["name"] for row in bench.store.images(request.session)}
     lines = [
         {
             "cell": item["cell"], "file": names[rows[item["cell"]]["image"]], "number": rows[item["cell"]]["number"],

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from corpuscle.errors import CorpuscleError, UnknownNameError
+from corpuscle.errors import CorpuscleError, UnknownNameError, UsageError
 from corpuscle.explanation.explaining import METHODS, Explainer
 from corpuscle.interfaces.api.jobs import Job
 from corpuscle.models.bundle import load_bundle
 from corpuscle.models.bundle_files import shipped_bundles, task_of
 from corpuscle.models.detection_bundle import DetectionBundle
 from corpuscle.prediction.classification import CellReader, default_workers
+from corpuscle.prediction.describing import Describer
 from corpuscle.prediction.detection import open_detector
 from corpuscle.prediction.fields import FieldReader
 from corpuscle.prediction.tiling import Detector
@@ -72,7 +73,8 @@ class Readers:
         self.workers = max(1, default_workers() // jobs)
         first = CellReader(model)
         self.model = first.bundle.name
-        self._cells = {(self.model, "auto"): first}
+        self._cells = {(self.model, "auto", False): first}
+        self._describers: dict[str, Describer] = {}
         self._explainers: dict[tuple[str, str, str], Explainer] = {}
         opened = open_detector(detector)
         self.detector = _name_of(opened)
@@ -89,22 +91,40 @@ class Readers:
         """Return how a model is opened: its name, or the folder that the server was started with."""
         return self._places.get(name, name)
 
-    def cells(self, model: str = "", framing: str = "auto") -> CellReader:
+    def cells(self, model: str = "", framing: str = "auto", *, describe: bool = False) -> CellReader:
         """Return the reader of single cells.
+
+        Args:
+            model: Its name; the default if empty.
+            framing: One of `FRAMINGS`.
+            describe: Whether cells are described in words as well.
 
         Raises:
             UnknownNameError: There is no such model or framing.
+            UsageError: The model holds nothing to describe a cell with.
             BundleError: The model cannot be used.
         """
         name = self._known(model or self.model, CLASSIFICATION)
         if framing not in FRAMINGS:
             raise UnknownNameError("framing", framing, FRAMINGS)
+        if describe and self.describer(name) is None:
+            raise UsageError(f"The model {name} holds no attributes to describe cells with. Name another one.")
+        key = (name, framing, describe)
         with self._lock:
-            if (name, framing) not in self._cells:
-                whole = self._cells.get((name, "auto"))
-                opened = CellReader(whole.bundle if whole else load_bundle(self.place(name)), framing=framing)
-                self._cells[name, framing] = opened
-            return self._cells[name, framing]
+            if key not in self._cells:
+                whole = self._cells.get((name, "auto", False))
+                bundle = whole.bundle if whole else load_bundle(self.place(name))
+                self._cells[key] = CellReader(bundle, framing=framing, describe=describe)
+            return self._cells[key]
+
+    def describer(self, model: str = "") -> Describer | None:
+        """Return what describes cells in words; None where the model holds nothing for it."""
+        bundle = self.cells(model).bundle
+        with self._lock:
+            if bundle.name not in self._describers:
+                self._describers[bundle.name] = Describer(bundle)
+            found = self._describers[bundle.name]
+        return found if found.knows_something else None
 
     def named(self, model: str) -> CellReader:
         """Return the reader of `name version`, or the default where there is none of that name any more."""

@@ -18,12 +18,13 @@ from corpuscle.interfaces.api.jobs import Job
 from corpuscle.interfaces.api.readers import Readers
 from corpuscle.interfaces.api.store import NewCell, NewImage, Store
 from corpuscle.interfaces.api.uploads import Upload, Uploads, unlike
+from corpuscle.prediction.describing import description_values
 from corpuscle.prediction.engine import Outputs
 from corpuscle.prediction.field_writing import cell_values
 from corpuscle.prediction.fields import FieldReader
 from corpuscle.prediction.writing import prediction_values
 from corpuscle.preprocessing.framing import Picture, shape_of
-from corpuscle.records import CellKind, Failure, FieldReading, Prediction
+from corpuscle.records import CellKind, Description, Failure, FieldReading, Prediction
 
 __all__ = ["kind_of_class", "read_crops", "read_fields"]
 
@@ -56,14 +57,15 @@ def read_crops(
     store: Store, readers: Readers, session: str, uploads: Uploads, model: str = ""
 ) -> Callable[[Job], None]:
     """Return the job that names single cells and keeps them in a session."""
-    reader = readers.cells(model)
+    reader, describer = readers.cells(model), readers.describer(model)
 
     def work(job: Job) -> None:
         seen: dict[str, _Seen] = {}
 
         def visit(picture: Picture, prediction: Prediction, outputs: Outputs) -> None:
             height, width = shape_of(picture)
-            seen[prediction.file] = _Seen(outputs.embedding[0], (width, height))
+            told = describer.describe([prediction], outputs.embedding)[0].description if describer else None
+            seen[prediction.file] = _Seen(outputs.embedding[0], (width, height), told)
 
         number = _numbers_used(store, session)
         about = _about(readers.fields(job, model=model), detector=False)
@@ -85,10 +87,11 @@ def read_crops(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What the network saw of a picture (D float32), and the picture's width and height."""
+    """What the network saw of a picture (D float32), the picture's width and height, and the cell in words."""
 
     embedding: npt.NDArray[np.float32]
     size_px: tuple[int, int]
+    description: Description | None
 
 
 def _crop(store: Store, session: str, upload: Upload, answer: Prediction, place: tuple[int, _Seen]) -> NewImage:
@@ -98,7 +101,7 @@ def _crop(store: Store, session: str, upload: Upload, answer: Prediction, place:
     facts = {key: values[key] for key in ("reason", "set", "probabilities", "distance", "framing")}
     cell = NewCell(
         number, kind_of_class(answer.class_name), answer.class_name, values["confidence"], answer.refused,
-        {**facts, "notes": list(answer.notes)}, seen.embedding,
+        {**facts, "notes": list(answer.notes), **_in_words(seen.description)}, seen.embedding,
     )  # fmt: skip
     known = {
         "quality": list(answer.notes),
@@ -106,6 +109,18 @@ def _crop(store: Store, session: str, upload: Upload, answer: Prediction, place:
         **_shown(upload.path, *seen.size_px),
     }
     return NewImage(session, _own_name(store, session, upload), "crop", seen.size_px, known, [cell])
+
+
+def _in_words(description: Description | None) -> dict[str, Any]:
+    """Return a description as facts of a cell; nothing where there is none."""
+    if description is None:
+        return {}
+    values = description_values(description)
+    attributes = [
+        {"name": name, "value": item["value"], "confidence": item["probability"], "unusual": item["unusual"]}
+        for name, item in values["attributes"].items()
+    ]
+    return {"attributes": attributes, "words": {key: values[key] for key in ("sentence", "unusual", "nearest")}}
 
 
 def _numbers_used(store: Store, session: str) -> int:

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -57,12 +57,19 @@ def _untold(line: dict[str, Any]) -> None:
 @router.post(
     "/classify", response_model=Predictions, responses={**_UPLOAD_ERRORS, **_STREAMED}, openapi_extra=FILES_BODY
 )
-async def classify(request: Request, bench: Bench, model: ModelName = "", framing: FramingName = "auto") -> Response:
+async def classify(
+    request: Request,
+    bench: Bench,
+    *,
+    model: ModelName = "",
+    framing: FramingName = "auto",
+    attributes: Annotated[bool, Query(description="Describe each cell in words, too.")] = False,
+) -> Response:
     """Name the cell in each picture; the answer is what `corpuscle classify --json` prints.
 
     With `Accept: application/x-ndjson` a line comes for each picture, and a summary at last.
     """
-    reader = await asyncio.to_thread(bench.readers.cells, model, framing)
+    reader = await asyncio.to_thread(bench.readers.cells, model, framing, describe=attributes)
 
     def work(job: Job, uploads: Uploads, tell: Told) -> str:
         text = io.StringIO()
@@ -251,8 +258,9 @@ async def _answered(
     lines = _LINES in request.headers.get("accept", "") and kind in ("classify", "count")
     loop, told = asyncio.get_running_loop(), asyncio.Queue[dict[str, Any] | None]()
 
-    def tell(line: dict[str, Any]) -> None:
-        loop.call_soon_threadsafe(told.put_nowait, line)
+    def tell(line: dict[str, Any] | None) -> None:
+        with suppress(RuntimeError):  # the server ends, and nobody listens any more
+            loop.call_soon_threadsafe(told.put_nowait, line)
 
     def run(job: Job) -> Any:
         with uploads.named_in_errors():
@@ -265,8 +273,8 @@ async def _answered(
         raise
     future.add_done_callback(lambda _: uploads.close())
     if lines:
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(told.put_nowait, None))
-        return StreamingResponse(_lines(job, future, told), media_type=_LINES)
+        future.add_done_callback(lambda _: tell(None))
+        return StreamingResponse(_lines(job, future, told), media_type=_LINES, headers={"X-Accel-Buffering": "no"})
     answer = await asyncio.wrap_future(future)
     return Response(answer, media_type="application/json") if isinstance(answer, str) else json_answer(answer)
 

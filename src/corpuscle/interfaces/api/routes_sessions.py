@@ -29,6 +29,7 @@ from corpuscle.interfaces.api.schemas import (
     SessionChange,
     SessionList,
 )
+from corpuscle.interfaces.api.store import Row
 from corpuscle.interfaces.api.uploads import Uploads, receive_pictures
 from corpuscle.interfaces.api.workbench import FILES_BODY, Bench, Id, Workbench, errors, json_answer
 
@@ -196,11 +197,12 @@ async def job_events(jid: Id, bench: Bench) -> Response:
 def list_images(sid: Id, bench: Bench) -> Response:
     """List the pictures of a session."""
     bench.store.session(sid)
-    cells: dict[str, list[object]] = {}
-    for cell in bench.store.cells(sid):
+    with bench.store.steady():
+        rows, found = bench.store.images(sid), bench.store.cells(sid)
+    cells: dict[str, list[Row]] = {}
+    for cell in found:
         cells.setdefault(cell["image"], []).append(cell)
-    rows = bench.store.images(sid)
-    return json_answer({"images": [image_values(row, cells.get(row["id"], [])) for row in rows]})  # type: ignore[arg-type]
+    return json_answer({"images": [image_values(row, cells.get(row["id"], [])) for row in rows]})
 
 
 @router.delete("/images/{iid}", status_code=204, responses=errors(404))

@@ -49,37 +49,34 @@ def map_points(bench: Workbench, job: Job, request: MapRequest) -> list[dict[str
         UsageError: The session has too few cells.
         MissingExtraError: The method's package is not installed.
     """
-    store = bench.store
-    models = {row["id"]: str(json.loads(row["facts"]).get("model", "")) for row in store.images(request.session)}
-    rows = [row for row in store.cells(request.session) if row["class"] and kind_now(row) in ("leukocyte", "platelet")]
+    with bench.store.steady():
+        images, cells = bench.store.images(request.session), bench.store.cells(request.session)
+    models = {row["id"]: str(json.loads(row["facts"]).get("model", "")) for row in images}
+    rows = [row for row in cells if row["class"] and kind_now(row) in ("leukocyte", "platelet")]
     if not rows:
         raise UsageError("This session has no leukocyte or platelet to map yet. Add pictures.")
     reader = bench.readers.named(models[rows[0]["image"]])
     own = f"{reader.bundle.name} {reader.bundle.version}"
     job.total = len(rows)
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    missing = []
-    for row in rows:
-        if row["embedding"] and models[row["image"]] == own:
-            found[row["id"]] = np.frombuffer(row["embedding"], np.float32)
-        else:
-            missing.append(row)
+    found = {
+        row["id"]: np.frombuffer(row["embedding"], np.float32)
+        for row in rows
+        if row["embedding"] and models[row["image"]] == own
+    }
+    missing = [row for row in rows if row["id"] not in found]
     for start in range(0, len(missing), _AT_ONCE):
         new = _seen(bench, job, reader, missing[start : start + _AT_ONCE])
-        store.keep_embeddings(new)
+        bench.store.keep_embeddings(new)
         found |= new
-    kept = [row for row in rows if row["id"] in found]
-    cell_map = make_map(
-        np.stack([found[row["id"]] for row in kept]), method=request.method, dimensions=request.dimensions, model=own
-    )
-    job.done = len(kept)
-    return [
-        {
-            "cell": row["id"], **dict(zip("xyz", (float(f"{value:.6g}") for value in place), strict=False)),
-            "class": class_now(row), "confidence": row["confidence"],
-        }
-        for row, place in zip(kept, cell_map.coordinates, strict=True)
-    ]  # fmt: skip
+    job.done = len(rows)
+    vectors = np.stack([found[row["id"]] for row in rows])
+    cell_map = make_map(vectors, method=request.method, dimensions=request.dimensions, model=own)
+    return [_point(row, place) for row, place in zip(rows, cell_map.coordinates, strict=True)]
+
+
+def _point(row: Row, place: npt.NDArray[np.float32]) -> dict[str, Any]:
+    axes = {axis: float(f"{value:.6g}") for axis, value in zip("xyz", place, strict=False)}
+    return {"cell": row["id"], **axes, "class": class_now(row), "confidence": row["confidence"]}
 
 
 def _seen(bench: Workbench, job: Job, reader: CellReader, rows: Sequence[Row]) -> dict[str, npt.NDArray[np.float32]]:

@@ -26,10 +26,11 @@ def readings_of(store: Store, session: str) -> list[FieldReading]:
     A person's label takes the place of the model's class and its refusal; what a person called no cell is left out,
     so that numbers have gaps. A crop counts as a field with the one cell that it shows.
     """
-    images = store.images(session)
+    with store.steady():
+        images, cells = store.images(session), store.cells(session)
     wanted = "field" if any(row["kind"] == "field" for row in images) else "crop"
     by_image: dict[str, list[Row]] = {}
-    for cell in store.cells(session):
+    for cell in cells:
         by_image.setdefault(cell["image"], []).append(cell)
     return [_reading(row, by_image.get(row["id"], [])) for row in images if row["kind"] == wanted]
 
@@ -91,7 +92,8 @@ def summary_of(store: Store, session: str, *, interval: str = "wilson") -> dict[
     Raises:
         UnknownNameError: There is no such interval.
     """
-    readings, rows = readings_of(store, session), store.cells(session)
+    with store.steady():
+        readings, rows = readings_of(store, session), store.cells(session)
     differential = differential_of(readings, interval=interval)
     cells = [cell for reading in readings for cell in reading.cells]
     named = Counter(cell.class_name for cell in cells if cell.class_name and not cell.refused)

@@ -136,6 +136,12 @@ class Store:
                 raise
             self._connection.execute("COMMIT")
 
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """Let nobody change anything while several questions that belong together are asked."""
+        with self._lock:
+            yield
+
     def rows(self, query: str, *values: Any) -> list[Row]:
         """Return what a query finds."""
         with self._lock:
