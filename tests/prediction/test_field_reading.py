@@ -37,7 +37,7 @@ def test_every_cell_is_found_numbered_and_named(reader, disc_field):
 
 def test_drawn_cells_in_a_field_are_named_as_they_are_alone(disc_detector, drawn_cells):
     """Cells are pasted at half their size and found by hand: the crop must come out at the scale of training."""
-    keys = ("lymphocyte", "eosinophil", "platelet")
+    keys = ("neutrophil", "eosinophil", "platelet")
     field = np.full((400, 700, 3), 240, np.uint8)
     boxes = []
     for place, key in enumerate(keys):
