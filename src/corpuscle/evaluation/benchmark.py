@@ -322,9 +322,12 @@ def _memory_growth(
 ) -> float | None:
     """Classify many files and compare the memory at the end with that after the first thousand."""
     reader, start, now = CellReader(bundle), 0, 0
+    workers = 1 if visit else 0  # the files repeat, and two threads must not write one map
     with (folder / "memory.csv").open("w", newline="", encoding="utf-8") as file:
         writer = PredictionWriter(file, bundle, as_json=False)
-        for done, answer in enumerate(reader.stream(islice(_around(paths), files), visit=visit), start=1):
+        for done, answer in enumerate(
+            reader.stream(islice(_around(paths), files), workers=workers, visit=visit), start=1
+        ):
             writer.add(answer)
             if done == _MEMORY_START:
                 start = memory_bytes()
