@@ -127,7 +127,8 @@ def make_bundle(
     export_graph(network, folder / "model.onnx", input_px=spec.input_px)
     rule = RefusalRule(0.0, 1.0, 0.99, dict.fromkeys(classes, 0.0))
     bundle = Bundle(
-        folder=folder, name=recipe.name, version=recipe.bundle.version, task="classification", classes=classes, preprocessing=spec,
+        folder=folder, name=recipe.name, version=recipe.bundle.version, task="classification", classes=classes,
+        preprocessing=spec,
         temperature=1.0, refusal=rule, graph="model.onnx", training_data=training_data, metrics=(),
         licence="Apache-2.0", attribution=_attribution(recipe, training_data), code_version=__version__,
         recipe=recipe.to_dict(),

@@ -71,7 +71,7 @@ def create_app(workbench: Workbench) -> FastAPI:
         title="Corpuscle",
         version=__version__,
         description="Reads pictures of stained blood. Preliminary, not a medical device. Requests that are not GET "
-        "need the header `X-Corpuscle: 1`, or a token as `Authorization: Bearer TOKEN`.",
+        "need the header `X-Corpuscle: 1` where a browser sends them.",
         docs_url=None,
         redoc_url=None,
         lifespan=life,
