@@ -11,6 +11,7 @@ from corpuscle.errors import DataError, NoInputError, UsageError
 from corpuscle.evaluation import comparison as comparison_module
 from corpuscle.evaluation.comparison import AgainstReference, compare
 from corpuscle.evaluation.paired import holm
+from corpuscle.models.bundle import load_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,8 @@ def test_the_tables_show_the_figures(make_run):
     assert row == ["a", "pbc", "test", "4", "0.7500", "0.3006-0.9544", "0.6250", "reference"]
     assert line_of(text, "b").split()[7:] == ["4", "0", "1", "1.0000", "1.0000"]
     cost = next(line for line in text.splitlines() if line.startswith("a ") and "corpuscle_s" in line)
-    assert cost.split() == ["a", "corpuscle_s", "1.52", "M", "310", "M", "1.64", "100", "1", "h", "02", "min"]
+    size = f"{(load_bundle().folder / load_bundle().graph).stat().st_size / 1e6:.2f}"
+    assert cost.split() == ["a", "corpuscle_s", "1.52", "M", "310", "M", size, "100", "1", "h", "02", "min"]
     assert text.endswith("Preliminary. Not a medical device.")
 
 

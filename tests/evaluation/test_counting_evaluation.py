@@ -105,4 +105,4 @@ def test_counting_is_a_benchmark_of_the_command_line(oracle, counting, cli, tmp_
     assert "fields counted exactly" in (tmp_path / "page.md").read_text()
     wrong = cli("benchmark", "everything")
     assert wrong.status == 2
-    assert "classify, framing, field, counting" in wrong.err
+    assert "classify, framing, server, field, counting" in wrong.err

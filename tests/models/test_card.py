@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 from corpuscle import taxonomy
-from corpuscle.models.card import model_card
+from corpuscle.models.card import RELIABILITY, model_card
 
 
 def test_the_card_says_what_a_reader_must_know(toy):
@@ -32,3 +32,14 @@ def test_every_figure_stands_with_its_n_and_interval(toy):
 
 def test_the_card_of_the_folder_is_the_card_of_the_bundle(toy):
     assert (toy.folder / "README.md").read_text(encoding="utf-8") == model_card(toy)
+
+
+def test_confidence_against_truth_is_drawn_for_each_set_that_was_measured(toy):
+    bins = [
+        {"low": 0.8, "high": 1.0, "n": 8, "confidence": 0.9, "accuracy": 0.75, "interval": {"low": 0.4, "high": 0.9}}
+    ]
+    row = {"dataset": "mine", "split": "test", "n": 8, "seeds": 1, "note": "", "figure": RELIABILITY, "value": bins}
+    text = model_card(dataclasses.replace(toy, metrics=(*toy.metrics, row)))
+    assert "### Confidence and truth, mine test" in text
+    assert "| 0.80-1.00 | 0.900 | 0.750 | 0.400-0.900 | 8 | `###############.....` |" in text
+    assert "Confidence and truth" not in model_card(dataclasses.replace(toy, metrics=()))

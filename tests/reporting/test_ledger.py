@@ -94,9 +94,9 @@ def test_figures_are_entered_into_the_card_once(copied_bundle, toy_folder):
     assert twice.metrics == once.metrics
     rows = [row for row in twice.metrics if row["split"] == "test"]
     assert [row["figure"] for row in rows][:3] == ["accuracy", "balanced accuracy", "calibration error (15 bins)"]
-    assert rows[-1]["figure"] == "confusion matrix"
+    assert [row["figure"] for row in rows[-2:]] == ["confusion matrix", "reliability"]
     assert len(twice.metrics) == len(bundle.metrics) + len(rows)
-    assert len({row["figure"] for row in rows}) == len(rows) == 7
+    assert len({row["figure"] for row in rows}) == len(rows) == 8
     assert f"{rows[0]['value']:.4f}" in (copied_bundle / "README.md").read_text(encoding="utf-8")
     assert load_bundle(copied_bundle) == twice
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
+from corpuscle.reporting.abroad import abroad_rows
 from corpuscle.reporting.studies import StudyHooks, _recipe, collect_study, follow_study, write_study
 from corpuscle.reporting.study_page import row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, read_study
@@ -33,6 +34,7 @@ protocol = "drawn cells"
 recipe = "toy.toml"
 seeds = [0, 1]
 published = 0.9
+abroad = "drawn:train"
 
 [[rows]]
 name = "never"
@@ -58,8 +60,8 @@ def test_a_shipped_study_can_be_read_and_its_recipes_are_there(path):
     assert f"corpuscle study studies/{path.stem}.toml" in page
 
 
-def test_there_are_three_studies():
-    assert {path.stem for path in STUDIES} == {"leukocytes", "bloodmnist", "vgg19"}
+def test_the_studies_are_there():
+    assert {path.stem for path in STUDIES} == {"leukocytes", "bloodmnist", "vgg19", "travel", "unseen"}
 
 
 def test_a_study_is_trained_stopped_and_gone_on_with(tmp_path, monkeypatch):
@@ -75,6 +77,10 @@ def test_a_study_is_trained_stopped_and_gone_on_with(tmp_path, monkeypatch):
     assert len(names) == 3
     entries = collect_study(study, tmp_path / "runs", tmp_path / "tiny.json")
     assert set(entries["runs"]) == {"one-seed0", "one-seed1"}
+    abroad = entries["runs"]["one-seed0"]["abroad"]
+    assert (abroad["dataset"], abroad["split"], abroad["n"]) == ("drawn", "train", 96)
+    assert 0 <= abroad["plain"]["interval"][0] <= abroad["plain"]["balanced_accuracy"] <= 1
+    assert abroad["adapted"] != abroad["plain"]
     assert entries["splits"]["drawn"]["test"]["platelet"] == 4
     write_study(study, tmp_path / "pages" / "tiny.md", entries)
     text = (tmp_path / "pages" / "tiny.md").read_text()
@@ -98,7 +104,8 @@ def run(confusion: list[list[int]], *, leak: str = "", groups: tuple[int, int] |
             "machine": "a machine",
         },
         "test": {
-            "n": int(matrix.sum()), "confusion": confusion, "classes": ["lymphocyte", "monocyte"], "leak": "",
+            "n": int(matrix.sum()), "confusion": confusion, "balanced_accuracy": 0.75,
+            "classes": ["lymphocyte", "monocyte"], "leak": "",
             "by_group": {"n": groups[1], "right": groups[0]} if groups else None,
         },
     }  # fmt: skip
@@ -121,6 +128,22 @@ def test_folds_are_put_together_and_seeds_averaged():
     assert (precision, recall, support) == (33 / 48, 33 / 40, 40)
     assert f1 == pytest.approx(2 * precision * recall / (precision + recall))
     assert found.interval[0] < found.accuracy < found.interval[1]
+
+
+def test_figures_abroad_are_a_table_of_means_over_seeds():
+    def judged(plain: float, adapted: float) -> dict[str, object]:
+        ends = {"interval": [0.1, 0.9]}
+        return run([[5, 5], [0, 10]]) | {
+            "abroad": {"dataset": "pbc", "split": "val", "n": 7, "classes": 4,
+                       "plain": ends | {"balanced_accuracy": plain},
+                       "adapted": ends | {"balanced_accuracy": adapted}}
+        }  # fmt: skip
+
+    lines = abroad_rows([("mine", [judged(0.5, 0.6), judged(0.6, 0.8)]), ("homely", [run([[1, 0], [0, 1]])])])
+    assert sum("mine" in line for line in lines) == 1
+    assert "pbc val, 4 classes | 7 | 2 | 0.5500 (0.1000-0.9000) | 0.7000 (0.1000-0.9000) |" in "\n".join(lines)
+    assert not any("homely" in line for line in lines)
+    assert abroad_rows([("homely", [run([[1, 0], [0, 1]])])]) == []
 
 
 def test_a_seed_that_lacks_a_fold_does_not_count():

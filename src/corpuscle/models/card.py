@@ -5,9 +5,13 @@ from __future__ import annotations
 from corpuscle import taxonomy
 from corpuscle.models.bundle import Bundle
 
-__all__ = ["model_card"]
+__all__ = ["RELIABILITY", "model_card"]
+
+RELIABILITY = "reliability"
+"""Name of the figure that holds accuracy at each level of confidence, as a list of bins."""
 
 _ATTRIBUTES = "wbcatt"
+_BAR = 20
 
 
 def model_card(bundle: Bundle) -> str:
@@ -58,6 +62,7 @@ def model_card(bundle: Bundle) -> str:
         "Pictures from another laboratory, stain or camera are judged far worse than those of the laboratory it "
         "learned from; the table shows by how much where that was measured.",
         "",
+        *_reliability_lines(bundle),
         *_attribute_lines(bundle),
         "## Whose it is",
         "",
@@ -67,6 +72,26 @@ def model_card(bundle: Bundle) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _reliability_lines(bundle: Bundle) -> list[str]:
+    """Draw confidence against accuracy, a table with a bar for each data set."""
+    lines = []
+    for row in bundle.metrics:
+        if row["figure"] != RELIABILITY:
+            continue
+        lines += [
+            f"### Confidence and truth, {row['dataset']} {row['split']}", "",
+            "| confidence | mean | right | 95 % interval | n | right, drawn |", "|---|---|---|---|---|---|",
+        ]  # fmt: skip
+        for item in row["value"]:
+            ends, filled = item["interval"], round(_BAR * item["accuracy"])
+            lines.append(
+                f"| {item['low']:.2f}-{item['high']:.2f} | {item['confidence']:.3f} | {item['accuracy']:.3f} | "
+                f"{ends['low']:.3f}-{ends['high']:.3f} | {item['n']} | `{'#' * filled}{'.' * (_BAR - filled)}` |"
+            )
+        lines.append("")
+    return lines
 
 
 def _attribute_lines(bundle: Bundle) -> list[str]:

@@ -11,7 +11,7 @@ from corpuscle.errors import DataError, NoInputError
 from corpuscle.evaluation.model import ModelEvaluation, evaluate
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle, write_manifest
-from corpuscle.models.card import model_card
+from corpuscle.models.card import RELIABILITY, model_card
 from corpuscle.prediction.correction import CONFUSION
 from corpuscle.reporting.evaluations import write_evaluation
 
@@ -37,6 +37,7 @@ def _figures(bundle: Bundle, result: ModelEvaluation) -> list[dict[str, Any]]:
     ]
     own = {"dataset": result.dataset, "split": result.split or "all", "n": evaluation.n, "seeds": 1, "note": note}
     matrix = {"figure": CONFUSION, "classes": list(evaluation.classes), "value": evaluation.confusion.tolist()}
+    honesty = {"figure": RELIABILITY, "value": [item.to_dict() for item in result.reliability]}
     return [
         {
             "dataset": result.dataset, "split": result.split or "all", "figure": name, "value": value,
@@ -45,7 +46,7 @@ def _figures(bundle: Bundle, result: ModelEvaluation) -> list[dict[str, Any]]:
         }
         for name, value, interval in rows
         if value is not None
-    ] + [own | matrix]  # fmt: skip
+    ] + [own | matrix, own | honesty]  # fmt: skip
 
 
 def _learned(bundle: Bundle, dataset: str) -> bool:
