@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from corpuscle import __version__
 from corpuscle.data.catalog import DATASETS
-from corpuscle.data.labeled import LabeledCell
+from corpuscle.data.labeled import LABELED_SETS, LabeledCell
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
@@ -40,7 +40,9 @@ _CALIBRATION_CROPS = 256
 def training_row(dataset: str, split: str, cells: Sequence[LabeledCell]) -> dict[str, object]:
     """Describe training data for the manifest: name, number, hash of the list of files and labels, licence."""
     listing = "\n".join(sorted(f"{cell.file},{cell.class_name}" for cell in cells))
-    row = DATASETS.get(dataset.removesuffix("-vgg19-study"))
+    # Protocols of a set have its name and more behind it: kaggle-wbc-random, bccd-leukocytes.
+    names = [name for name in DATASETS if dataset == name or dataset.startswith(f"{name}-")]
+    row = DATASETS[max(names, key=len)] if names and dataset in LABELED_SETS else None
     return {
         "dataset": dataset if row else Path(dataset).name,
         "split": split,

@@ -10,6 +10,8 @@ import { say } from "../parts/toasts.js";
 import { skeleton } from "./cell.js";
 
 const MEGABYTE = 2 ** 20;
+const ATTRIBUTES = "wbcatt";
+const ACCURACY = "accuracy of ";
 /** Notes whose words stand above the figures anyway. */
 const SAID = /^chosen on this split$|^another laboratory, no picture/;
 
@@ -58,7 +60,7 @@ export async function render(root, { signal, query }) {
       h("dl", { class: "facts" }, facts.map(([key, value]) => h("div", {}, h("dt", {}, t(`models.fact_${key}`)), h("dd", {}, value)))),
       h("h3", {}, t("models.learned")), h("ul", { class: "plain-list small" }, (row.trained_on || []).map(data => h("li", {},
         h("strong", {}, data.dataset), ` (${data.split}), n = ${number(data.n ?? 0)}; ${data.licence || ""}`, data.citation ? h("span", { class: "muted", lang: "en" }, ` ${data.citation}`) : null)))),
-      ...measured(row), reliability(row),
+      ...measured(row), reliability(row), attributes(row),
       h("section", { class: "card prose" }, h("details", { class: "fold" }, h("summary", {}, t("models.card")),
         locale() === "en" ? null : h("p", { class: "muted small" }, t("models.card_english")),
         h("div", { lang: "en" }, row.card ? markdown(row.card, { label: t("models.card") }) : h("p", { class: "muted" }, "–")))),
@@ -71,7 +73,7 @@ export async function render(root, { signal, query }) {
 function measured(row) {
   const home = new Set((row.trained_on || []).map(data => data.dataset));
   const groups = new Map();
-  for (const figure of row.metrics || []) {
+  for (const figure of (row.metrics || []).filter(each => each.dataset !== ATTRIBUTES)) {
     const key = `${figure.dataset}\n${figure.split}`;
     groups.set(key, [...(groups.get(key) || []), figure]);
   }
@@ -94,6 +96,26 @@ function block(rows, kind) {
     h("p", { class: "muted small" }, t(`models.means_${kind}`)),
     notes.length ? h("p", { class: "muted small" }, notes.map(sentence).join("; ")) : null,
     figureTable(rows, title), confusion ? h("details", { class: "fold" }, h("summary", {}, t("models.confusion")), confusionTable(confusion)) : null);
+}
+
+/** How well each attribute is read off, beside what always saying the most frequent value would give. */
+function attributes(row) {
+  const found = (row.metrics || []).filter(figure => figure.dataset === ATTRIBUTES && figure.figure.startsWith(ACCURACY));
+  if (!found.length) return null;
+  const lines = new Map();
+  for (const figure of found) {
+    const key = figure.figure.slice(ACCURACY.length);
+    lines.set(key, { ...(lines.get(key) || {}), [figure.split === "test" ? "all" : "unseen"]: figure });
+  }
+  const most = figure => Number(/majority ([\d.]+)/.exec(figure?.note || "")?.[1]);
+  const cell = value => h("td", { class: "number" }, Number.isFinite(value) ? percent(value, 1) : "–");
+  const label = t("models.attributes");
+  const head = ["all", "unseen", "majority"].map(key => h("th", { scope: "col", class: "number" }, t(`models.attributes_${key}`)));
+  return h("section", { class: "card" }, h("h2", {}, label), h("p", { class: "muted small" }, t("models.attributes_how")),
+    h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label }, h("table", { class: "table" },
+      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, t("cell.attributes")), head)),
+      h("tbody", {}, [...lines].map(([key, figures]) => h("tr", {}, h("th", { scope: "row" }, tree("attribute.name")[key] || key.replaceAll("_", " ")),
+        cell(figures.all?.value), cell(figures.unseen?.value), cell(most(figures.all))))))));
 }
 
 function reliability(row) {
