@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
-from corpuscle.errors import NoInputError, UsageError
+from corpuscle.errors import MissingExtraError, NoInputError, UsageError
+from corpuscle.evaluation.model import evaluate
 from corpuscle.interfaces.cli import app
 from corpuscle.models.bundle import load_bundle
 from corpuscle.prediction.embedding import find_specimens
@@ -87,3 +91,24 @@ def test_the_command_names_what_cannot_be_read_and_uses_the_rest(toy_bundle, oth
     assert "1 pictures could not be read" in result.stderr
     assert '"cells": 48' in result.stdout
     assert load_bundle(tmp_path / "new").name == "new"
+
+
+def test_without_torch_the_command_says_what_to_install(monkeypatch, toy_bundle, other_stain, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "corpuscle.training.adaptation")
+    result = CliRunner().invoke(
+        app, ["adapt", str(other_stain), "--model", str(toy_bundle), "--output", str(tmp_path / "new")]
+    )
+    assert isinstance(result.exception, MissingExtraError)
+    assert "pip install 'corpuscle[train]'" in str(result.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_evaluation_on_the_set_that_it_was_adapted_to_says_so(toy, toy_folder, tmp_path):
+    """Whichever split: the bundle does not keep which pictures they were."""
+    found = find_specimens([toy_folder / "train"])
+    fitted = adapt(toy, [replace(item, source=toy_folder.name) for item in found], tmp_path / "theirs")
+    for split in ("test", "val"):
+        assert evaluate(toy_folder, model=fitted.bundle, split=split).leak.startswith("adapted to pictures of this set")
+    assert evaluate(toy_folder, model=fitted.bundle).leak.startswith("leaks")  # learned from, which is worse
+    assert not evaluate(toy_folder, model=toy, split="test").leak.startswith("adapted")

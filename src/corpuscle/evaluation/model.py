@@ -133,11 +133,11 @@ def _leak(
     name = Path(dataset).name if is_folder else dataset
     for row in bundle.training_data:
         trained, used = str(row.get("dataset", "")), str(row.get("split", ""))
+        if name == trained and used == "adaptation":
+            return "adapted to pictures of this set, without their labels"
         if name == trained and split in (used, ""):
             # Of a folder the bundle keeps the name alone.
             unless = f", unless that was another folder named {name}" if is_folder else ""
-            if used == "adaptation":
-                return "adapted to pictures of this set, without their labels"
             seen = "the model was trained on these pictures" if split else "training pictures included"
             return f"leaks: {seen}{unless}"
         if is_folder or _source(name) != _source(trained):

@@ -119,6 +119,15 @@ def exact_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
     return Interval(low, high, confidence, "exact (Clopper-Pearson)")
 
 
+def _checked_sum(counts: Sequence[int], confidence: float) -> int:
+    """Add the counts of a multinomial up; refuse those, and levels, for which there are no intervals."""
+    check_confidence(confidence)
+    n = sum(counts)
+    if n < 1 or min(counts) < 0:
+        raise UsageError("Simultaneous intervals need counts of 0 or more that add up to 1 or more.")
+    return n
+
+
 def simultaneous_intervals(counts: Sequence[int], confidence: float = 0.95) -> tuple[Interval, ...]:
     """Compute intervals for the classes of a multinomial that hold all at once at the stated level.
 
@@ -132,10 +141,7 @@ def simultaneous_intervals(counts: Sequence[int], confidence: float = 0.95) -> t
     Raises:
         UsageError: The numbers are out of range.
     """
-    check_confidence(confidence)
-    n = sum(counts)
-    if n < 1 or min(counts) < 0:
-        raise UsageError("Simultaneous intervals need counts of 0 or more that add up to 1 or more.")
+    n = _checked_sum(counts, confidence)
     z = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * len(counts)))
     ends = [_score_ends(value, n, z) for value in counts]
     return tuple(Interval(low, high, confidence, "simultaneous (Goodman)") for low, high in ends)
@@ -147,10 +153,10 @@ def sison_glaz_intervals(counts: Sequence[int], confidence: float = 0.95) -> tup
     All counts of a repetition lie within c of those observed with some probability, which grows with c; the width is
     where it reaches the level, between two whole c by a straight line, and the upper ends are moved up by what lies
     between, as small shares are skewed. Where many classes are of like size these are narrower than Goodman's; for rare
-    classes they are much wider, and where all cells are of one class its interval has no width. Source: Sison and
-    Glaz 1995, Journal of the American Statistical Association 90,
-    366-369. They approximate the probability by an Edgeworth series; here it is summed exactly, as truncated Poisson
-    variables given their sum (Levin 1981, Annals of Statistics 9, 1123-1126).
+    classes they are much wider, and where all cells are of one class its interval has no width. Source: Sison and Glaz
+    1995, Journal of the American Statistical Association 90, 366-369. They approximate the probability by an Edgeworth
+    series; here it is summed exactly, as truncated Poisson variables given their sum (Levin 1981, Annals of Statistics
+    9, 1123-1126).
 
     Args:
         counts: How many cells are of each class, 0 or more, adding up to 1 or more.
@@ -159,10 +165,7 @@ def sison_glaz_intervals(counts: Sequence[int], confidence: float = 0.95) -> tup
     Raises:
         UsageError: The numbers are out of range.
     """
-    check_confidence(confidence)
-    n = sum(counts)
-    if n < 1 or min(counts) < 0:
-        raise UsageError("Simultaneous intervals need counts of 0 or more that add up to 1 or more.")
+    n = _checked_sum(counts, confidence)
     below, above = -1, 1
     while _all_within(counts, above) < confidence:
         below, above = above, 2 * above

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any
 
 from corpuscle.errors import RecipeError, UsageError
 from corpuscle.preprocessing.framing import FramingSpec
 from corpuscle.preprocessing.transforms import PreprocessingSpec
+from corpuscle.training.recipe_tables import override, read_section, read_table
 
 __all__ = [
     "AugmentationRecipe",
@@ -22,13 +22,9 @@ __all__ = [
     "OptimizerRecipe",
     "Recipe",
     "RunRecipe",
-    "override",
     "read_recipe",
-    "read_section",
-    "read_table",
 ]
 
-_Section = TypeVar("_Section")
 _RANGES = {
     "data.limit": (0, math.inf),
     "data.balance": (0, 1),
@@ -291,47 +287,6 @@ class Recipe:
             raise RecipeError(f"[preprocessing]: {error}") from error
 
 
-def read_section(kind: type[_Section], values: object, prefix: str) -> _Section:
-    """Build a dataclass from a table, checking every key and type.
-
-    Args:
-        kind: The dataclass; its fields may be plain values or dataclasses again.
-        values: The table.
-        prefix: What stands before its keys in messages, as `run.`.
-
-    Raises:
-        RecipeError: A key is unknown or a value of the wrong type.
-    """
-    if not isinstance(values, dict):
-        raise RecipeError(f"[{prefix.rstrip('.')}] must be a table.")
-    hints = get_type_hints(kind)
-    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            raise RecipeError(f"Unknown key {prefix}{key}. Known here: {', '.join(known)}.")
-        given[key] = _value(hints[key], value, f"{prefix}{key}")
-    return kind(**given)
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    """Check one value against the type of its field."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        return read_section(hint, value, key + ".")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint == tuple[str, ...] and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if hint == tuple[dict[str, Any], ...] and isinstance(value, (list, tuple)):
-        return tuple(_value(dict[str, Any], item, key) for item in value)
-    if hint == tuple[float, float, float] and isinstance(value, (list, tuple)):
-        return tuple(_value(float, item, key) for item in value)
-    plain = hint if isinstance(hint, type) else getattr(hint, "__origin__", object)
-    if not isinstance(value, plain) or (isinstance(value, bool) and plain is not bool):
-        raise RecipeError(f"{key} must be {getattr(hint, '__name__', hint)}, not {value!r}.")
-    return value
-
-
 def read_recipe(path: str | Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a TOML recipe.
 
@@ -368,40 +323,3 @@ def _resolve_start(values: dict[str, Any], path: Path, followers: tuple[Path, ..
     before.setdefault("name", start.stem)
     _resolve_start(before, start, chain)
     model["start"] = json.loads(Recipe.from_dict(before).to_json())
-
-
-def read_table(path: str | Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        RecipeError: It is missing or no TOML.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(
-            f"The recipe {path} cannot be read: {error.strerror}. Shipped ones are in recipes/."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe {path} is no valid TOML: {error}.") from error
-
-
-def override(values: dict[str, Any], setting: str) -> None:
-    """Change one key of a recipe's table in place: `setting` is `a.b=value`, the value as in TOML or a bare word.
-
-    Raises:
-        RecipeError: It is not of that form, or `a` is no table.
-    """
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise RecipeError(f"--set wants KEY=VALUE, as in run.epochs=5, not {setting!r}.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    *tables, last = key.strip().split(".")
-    for table in tables:
-        values = values.setdefault(table, {})
-        if not isinstance(values, dict):
-            raise RecipeError(f"--set {setting}: {table} is no table of the recipe.")
-    values[last] = value

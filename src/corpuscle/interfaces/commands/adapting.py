@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from corpuscle.errors import MissingExtraError
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
 
 __all__ = ["adapt"]
@@ -29,8 +30,11 @@ def adapt(
     from corpuscle.explanation.explaining import open_model
     from corpuscle.prediction.embedding import find_specimens
     from corpuscle.prediction.writing import NOTICE
-    from corpuscle.training.adaptation import adapt as run
 
+    try:
+        from corpuscle.training.adaptation import adapt as run
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Adapting a model", "train") from error
     bundle = open_model(model)
     found = find_specimens(paths, split=split, root=data_root)
     with progress_bar("looking at cells") as show:
