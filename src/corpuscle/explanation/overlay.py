@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from corpuscle.explanation.lettering import text_mask
 from corpuscle.explanation.palette import CLASS_COLORS, INK, WHITE, Color, ink_on
 from corpuscle.prediction.field_formats import category_of
-from corpuscle.prediction.tiling import FieldSource
+from corpuscle.prediction.tiling import FieldSource, picture_of
 from corpuscle.records import FieldCell, FieldReading
 
 __all__ = ["UNNAMED", "cell_color", "draw_overlay"]
@@ -68,12 +68,12 @@ def _shrunk(source: FieldSource, factor: int) -> Image.Image:
     """Return the picture, averaged over squares of `factor` pixels, read in strips."""
     width, height = source.width_px, source.height_px
     if factor == 1:
-        return Image.fromarray(np.array(source.read(0, 0, width, height)))
+        return picture_of(source, 0, 0, width, height).copy()
     canvas = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
     step = max(1, _STRIP_PX // factor) * factor
     for top in range(0, height, step):
-        strip = source.read(0, top, width, min(step, height - top))
-        canvas.paste(Image.fromarray(np.ascontiguousarray(strip)).reduce(factor), (0, top // factor))
+        strip = picture_of(source, 0, top, width, min(step, height - top))
+        canvas.paste(strip.reduce(factor), (0, top // factor))
     return canvas
 
 

@@ -78,8 +78,8 @@ def _seconds(boxes: Floats, kinds: npt.NDArray[np.int64]) -> npt.NDArray[np.bool
         union, inside = _overlaps(boxes[worse], boxes[better])
         same = (union > _SAME_CELL) | ((inside > _WITHIN) & (kinds[worse] == kinds[better]))
         clashes += zip(worse[same].tolist(), better[same].tolist(), strict=True)
-    for worse, better in sorted(clashes):
-        second[worse] |= not second[better]
+    for place, rival in sorted(clashes):
+        second[place] |= not second[rival]
     return second
 
 

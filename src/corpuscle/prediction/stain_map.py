@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from corpuscle.preprocessing.framing import Picture, shape_of
+
 __all__ = ["StainMap", "find_stain", "stained_diameter"]
 
 Image8 = npt.NDArray[np.uint8]
@@ -72,15 +74,18 @@ class StainMap:
         return covered
 
 
-def find_stain(image: Image8, *, factor: int = 0) -> StainMap:
+def find_stain(image: Picture, *, factor: int = 0) -> StainMap:
     """Say where a picture is stained.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         factor: By how much to shrink it first; to about 200 pixels if 0.
     """
-    factor = factor or max(1, round(max(image.shape[:2]) / _WORK_PX))
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 1]))
+    factor = factor or max(1, round(max(shape_of(image)) / _WORK_PX))
+    if isinstance(image, Image.Image):
+        picture = image.getchannel("G")
+    else:
+        picture = Image.fromarray(np.ascontiguousarray(image[..., 1]))
     green = np.asarray(picture.reduce(factor) if factor > 1 else picture)
     mask = _stained(green)
     return StainMap(mask, factor, _contrast(green, mask))
@@ -96,11 +101,11 @@ def _contrast(green: Image8, mask: Mask) -> float:
     return (int(green.sum(dtype=np.int64)) - total) / rest - total / dark.size
 
 
-def stained_diameter(image: Image8) -> tuple[float, StainMap]:
+def stained_diameter(image: Picture) -> tuple[float, StainMap]:
     """Guess how wide the erythrocytes of a field are, from the lengths of its stained runs.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
 
     Returns:
         The diameter in pixels, 0 where nothing is stained that has a width, and where the field is stained.
