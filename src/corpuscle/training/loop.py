@@ -34,6 +34,7 @@ from corpuscle.training.checkpoint import (
 )
 from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
+from corpuscle.training.objective import Targets, add_traits, loss_of, targets_of, without_traits
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
 from corpuscle.training.schedule import follow_stage, learning_rate, make_optimizer, note_plateau, update_average
@@ -122,7 +123,7 @@ def fit(
         improved = _note(run, record)
         if run.processes.is_first:
             if improved:
-                save_weights(output / "best.safetensors", run.average.state_dict())
+                save_weights(output / "best.safetensors", without_traits(run.average.state_dict()))
             save_checkpoint(checkpoint, run.network, run.average, run.optimizer, run.progress, recipe=recipe.to_dict())
             if watcher:
                 watcher(run.progress, run.steps, run.steps)
@@ -143,8 +144,9 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
     processes.rows(recipe.run.batch_size)
     torch.manual_seed(recipe.run.seed)
     side = recipe.preprocessing.input_px
-    network: nn.Module = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
-    network = network.to(memory_format=torch.channels_last)
+    built = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
+    add_traits(built, recipe)
+    network: nn.Module = built.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
         weight.requires_grad = False
@@ -192,7 +194,8 @@ def _begin_with(run: _Run, start: Path) -> None:
     weights = load_weights(start)
     try:
         for network in (run.network, run.average):
-            network.load_state_dict(weights)
+            own = network.state_dict()
+            network.load_state_dict(weights | {key: own[key] for key in own.keys() - without_traits(own).keys()})
     except RuntimeError as error:
         raise TrainingError(
             f"The weights {start} do not fit the network {run.recipe.model.name}; the recipe in model.start needs the "
@@ -236,7 +239,7 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
         )  # fmt: skip
         total = epoch * run.steps + step
         rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
-        sums += _step(run, model, batch, torch.from_numpy(run.train.labels[chosen]), rate)
+        sums += _step(run, model, batch, targets_of(run.train, chosen), rate)
         update_average(run.average, run.network, recipe.run.ema_decay, total)
         if watcher and run.processes.is_first and step + 1 < run.steps:
             watcher(run.progress, step + 1, run.steps)
@@ -255,23 +258,23 @@ def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
     return generator.choice(len(train.labels), size=pictures, p=train.chances)
 
 
-def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+def _step(run: _Run, model: nn.Module, batch: torch.Tensor, targets: Targets, rate: float) -> torch.Tensor:
     """Change the weights by one batch; returns the sums of loss and of right answers."""
     recipe = run.recipe.optimizer
     batch = _scaled(batch, run.recipe)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
-        logits = model(batch).logits
-    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        output = model(batch)
+    loss = loss_of(run.recipe, run.network, output, targets)
     _check_loss(loss.item(), run.progress.epochs_done)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
-    right = (logits.argmax(1) == labels).sum()
-    return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
+    right = (output.logits.argmax(1) == targets.labels).sum()
+    return torch.tensor([loss.item() * len(targets.labels), right.item()], dtype=torch.float64)
 
 
 def _check_loss(loss: float, epoch: int) -> None:

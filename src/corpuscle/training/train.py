@@ -21,7 +21,8 @@ from corpuscle.training.checkpoint import Progress
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
-from corpuscle.training.facts import learned_before, split_leak, write_facts
+from corpuscle.training.facts import learned_before, rows_before, split_leak, write_facts
+from corpuscle.training.lessons import with_lessons
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
@@ -165,6 +166,7 @@ def _follow(
     widen = recipe.data.widen
     wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
     wide = joined_crops(wide, further, classes, widen=widen, balance=recipe.data.balance, progress=hooks.on_crops)
+    wide = with_lessons(wide, recipe, (cells["train"], further), classes, root=root, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
         processes.agree(0)
@@ -193,6 +195,7 @@ def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     plain = joined_crops(crops_of(cells["train"], result.classes, spec), result.further, result.classes)
     rows = [training_row(recipe.data.dataset, "train", cells["train"])]
     rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
+    rows += rows_before(recipe, rows)
     stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
     return make_bundle(
         recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
