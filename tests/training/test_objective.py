@@ -19,7 +19,7 @@ from corpuscle.models.classifier import ClassifierOutput
 from corpuscle.models.zoo import build
 from corpuscle.training.lessons import ATTRIBUTE_VALUES
 from corpuscle.training.loop import fit
-from corpuscle.training.objective import Targets, add_traits, loss_of, targets_of, without_traits
+from corpuscle.training.objective import Targets, add_lessons, loss_of, targets_of, without_lessons
 from corpuscle.training.packaging import make_bundle
 
 N = len(CLASSES)
@@ -66,9 +66,9 @@ def test_a_pupil_that_answers_like_its_teacher_has_nothing_to_learn_from_it():
 def test_attributes_count_where_somebody_annotated_them():
     recipe = toy_recipe(lessons__attributes=2.0)
     network = build("toy", N)
-    add_traits(network, recipe)
-    torch.nn.init.zeros_(network.traits.weight)
-    torch.nn.init.zeros_(network.traits.bias)
+    add_lessons(network, recipe)
+    torch.nn.init.zeros_(network.lessons.weight)
+    torch.nn.init.zeros_(network.lessons.bias)
     places = torch.zeros(2, len(ATTRIBUTE_VALUES), dtype=torch.int64)
     logits = [[1.0, 0.0, 0.0]] * 2
     plain = -log_softmax(logits[0])[0]
@@ -97,10 +97,10 @@ def test_teacher_and_attributes_change_what_is_learned_and_are_not_kept(toy_sets
     recipe = toy_recipe(**ALL, run__epochs=3)
     fit(recipe, taught(train), val, N, tmp_path / "all")
     best, whole = load_file(tmp_path / "all" / BEST), load_file(tmp_path / "all" / CHECKPOINT)
-    assert "network.traits.weight" in whole
-    assert "average.traits.weight" in whole
+    assert "network.lessons.weight" in whole
+    assert "average.lessons.weight" in whole
     assert best.keys() == build("toy", N).state_dict().keys() == load_file(tmp_path / "plain" / BEST).keys()
-    assert without_traits({"traits.weight": torch.zeros(1), "traitsman": torch.ones(1)}).keys() == {"traitsman"}
+    assert without_lessons({"lessons.weight": torch.zeros(1), "lessonsless": torch.ones(1)}).keys() == {"lessonsless"}
 
 
 def test_attributes_are_learned(toy_sets, tmp_path):
@@ -108,14 +108,14 @@ def test_attributes_are_learned(toy_sets, tmp_path):
     recipe = toy_recipe(lessons__attributes=1.0, run__epochs=30, run__ema_decay=0.5, augmentation__preset="none")
     fit(recipe, train, val, N, tmp_path)
     network = build("toy", N)
-    add_traits(network, recipe)
+    add_lessons(network, recipe)
     weights = load_file(tmp_path / CHECKPOINT)
     network.load_state_dict({k.removeprefix("average."): v for k, v in weights.items() if k.startswith("average.")})
     from corpuscle.preprocessing.transforms import to_batch
 
     with torch.inference_mode():
         embedding = network.eval()(torch.from_numpy(to_batch(val.crops, recipe.preprocessing))).embedding
-        told = torch.split(network.traits(embedding), [len(v) for v in ATTRIBUTE_VALUES.values()], dim=1)
+        told = torch.split(network.lessons(embedding), [len(v) for v in ATTRIBUTE_VALUES.values()], dim=1)
     right = [
         (block.argmax(1).numpy() == (val.labels + 1) % block.shape[1]).mean() for block in told if block.shape[1] > 2
     ]
@@ -153,4 +153,4 @@ def test_a_run_with_attributes_becomes_a_bundle_that_names_them(toy_sets, tmp_pa
         recipe, CLASSES, tmp_path / "bundle", tmp_path / "run" / BEST, train=val, val=val, training_data=(ROW,)
     )
     assert "WBCAtt" in bundle.attribution[-1]
-    assert not any("traits" in key for key in load_file(tmp_path / "bundle" / "weights.safetensors"))
+    assert not any("lessons" in key for key in load_file(tmp_path / "bundle" / "weights.safetensors"))

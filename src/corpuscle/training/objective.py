@@ -2,7 +2,7 @@
 
 A teacher's answers are learned as by Hinton et al. 2015, "Distilling the knowledge in a neural network", arXiv
 1503.02531. Attributes are told by a linear layer on the embedding that exists in training alone (many tasks on one
-representation: Caruana 1997, doi 10.1023/A:1007379606734).
+representation: Caruana 1997, doi 10.1023/A:1007379606734). Without labels nothing but views of pictures are compared.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from corpuscle.models.zoo import CellNetwork
 from corpuscle.training.crops import CropSet
 from corpuscle.training.lessons import ATTRIBUTE_VALUES
 from corpuscle.training.recipe import Recipe
+from corpuscle.training.views import collapse_loss, neighbor_accuracy, projector, views_loss
 
-__all__ = ["Targets", "add_traits", "loss_of", "targets_of", "without_traits"]
+__all__ = ["Targets", "add_lessons", "judge_views", "loss_of", "targets_of", "without_lessons"]
 
-_TRAITS = "traits"
+_LESSONS = "lessons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,18 @@ def targets_of(crops: CropSet, chosen: npt.NDArray[np.int64]) -> Targets:
     return Targets(torch.from_numpy(crops.labels[chosen]), answers, attributes)
 
 
-def add_traits(network: CellNetwork, recipe: Recipe) -> None:
-    """Put the layer that tells attributes on a network, where the recipe asks for it; it is never packed."""
-    if recipe.lessons.attributes:
-        width = sum(len(values) for values in ATTRIBUTE_VALUES.values())
-        network.add_module(_TRAITS, nn.Linear(network.head.in_features, width))
+def add_lessons(network: CellNetwork, recipe: Recipe) -> None:
+    """Put the layers on a network that exist in training alone: those that tell attributes, or that compare views."""
+    width = network.head.in_features
+    if recipe.lessons.without_labels:
+        network.add_module(_LESSONS, projector(width))
+    elif recipe.lessons.attributes:
+        network.add_module(_LESSONS, nn.Linear(width, sum(len(values) for values in ATTRIBUTE_VALUES.values())))
 
 
-def without_traits(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def without_lessons(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Leave out the weights of what exists in training alone."""
-    return {key: value for key, value in weights.items() if not key.startswith(f"{_TRAITS}.")}
+    return {key: value for key, value in weights.items() if not key.startswith(f"{_LESSONS}.")}
 
 
 def loss_of(recipe: Recipe, network: nn.Module, output: ClassifierOutput, targets: Targets) -> torch.Tensor:
@@ -67,11 +70,13 @@ def loss_of(recipe: Recipe, network: nn.Module, output: ClassifierOutput, target
 
     Args:
         recipe: The run.
-        network: The network, with the layer of `add_traits` if attributes are learned.
-        output: What it gave for the batch.
+        network: The network, after `add_lessons`.
+        output: What it gave for the batch; without labels for first and then second views of all pictures.
         targets: What it should have given.
     """
     lessons, logits = recipe.lessons, output.logits.float()
+    if lessons.without_labels:
+        return views_loss(network.get_submodule(_LESSONS)(output.embedding.float()))
     loss = functional.cross_entropy(logits, targets.labels, label_smoothing=recipe.optimizer.label_smoothing)
     if targets.answers is not None:
         wanted = functional.log_softmax(targets.answers / lessons.temperature, dim=1)
@@ -80,7 +85,7 @@ def loss_of(recipe: Recipe, network: nn.Module, output: ClassifierOutput, target
         # Gradients of softened answers shrink with the square of the temperature.
         loss = (1 - lessons.teacher_share) * loss + lessons.teacher_share * lessons.temperature**2 * apart
     if lessons.attributes and targets.attributes is not None:
-        told = network.get_submodule(_TRAITS)(output.embedding.float())
+        told = network.get_submodule(_LESSONS)(output.embedding.float())
         loss = loss + lessons.attributes * _attribute_loss(told, targets.attributes)
     return loss
 
@@ -96,3 +101,19 @@ def _attribute_loss(told: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         for block, column in zip(torch.split(told, sizes, dim=1), places.unbind(1), strict=True)
     ]
     return torch.stack(parts).sum() / places.numel()
+
+
+def judge_views(network: nn.Module, embedding: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Judge embeddings that were learned without labels; labels are looked at to report, never to choose.
+
+    Args:
+        network: The network, after `add_lessons`, in evaluation mode.
+        embedding: NxD float32.
+        labels: N int64.
+
+    Returns:
+        The part of the loss that needs one view of each picture, and the share of pictures whose nearest other one has
+        their label.
+    """
+    projected = network.get_submodule(_LESSONS)(embedding)
+    return float(collapse_loss(projected)), neighbor_accuracy(embedding, labels)

@@ -182,12 +182,20 @@ class LessonsRecipe:
             second thoughts count more.
         attributes: Weight of telling the eleven attributes that WBCAtt annotates, in the loss; 0 for not. Pictures
             without them, and those of WBCAtt's own val and test lists, only teach their class.
+        without_labels: Learn nothing but that two changed views of a picture are the same cell, and look at no label;
+            for a recipe that another one names in `model.start`. Its last epoch counts as its best.
     """
 
     teacher: str = ""
     teacher_share: float = 0.5
     temperature: float = 2.0
     attributes: float = 0.0
+    without_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse lessons that exclude each other."""
+        if self.without_labels and (self.teacher or self.attributes):
+            raise RecipeError("lessons.without_labels leaves nothing to a teacher or to attributes. Leave them out.")
 
 
 @dataclass(frozen=True, slots=True)

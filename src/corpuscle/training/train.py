@@ -94,12 +94,16 @@ def _train(
     stop: Callable[[], bool],
 ) -> TrainingResult:
     """Follow the recipe and those that it starts from; package in the first process."""
+    if recipe.lessons.without_labels:
+        raise RecipeError(
+            f"{recipe.name} learns no label, so that no model can be made of it. Name it in model.start of a recipe "
+            "that does."
+        )
     result = _follow_all(recipe, folder, root, processes, _Hooks(watcher, on_crops, stop))
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
     bundle = _package(recipe, folder, result)
-    besides = [cell for source in result.further for cell in source.cells] + learned_before(recipe, root)
-    leak = split_leak(recipe.data.dataset, root, also=besides)
+    leak = split_leak(recipe.data.dataset, root, also=[*result.learned, *learned_before(recipe, root)])
     write_facts(recipe, result.progress, folder, len(result.classes), leak=leak)
     return TrainingResult(bundle, result.progress, folder, finished=True)
 
@@ -123,6 +127,8 @@ class _Followed:
     cells: dict[str, list[LabeledCell]]
     further: tuple[FurtherSource, ...]
     val: CropSet
+    learned: tuple[LabeledCell, ...]
+    rows: tuple[dict[str, object], ...]
 
 
 def _follow_all(
@@ -186,20 +192,36 @@ def _follow(
     finished = progress.epochs_done >= recipe.run.epochs or bool(patience and progress.stale_epochs >= patience)
     if finished and processes.is_first:
         write_curves(progress.history, folder)
-    return _Followed(progress, finished, classes, cells, further, val)
+    learned = [*cells["train"], *(cell for source in further for cell in source.cells)]
+    rows = _training_rows(recipe, cells["train"], further, before.rows if before else ())
+    learned += before.learned if before else ()
+    return _Followed(progress, finished, classes, cells, further, val, tuple(learned), tuple(rows))
+
+
+def _training_rows(
+    recipe: Recipe,
+    own: Sequence[LabeledCell],
+    further: Sequence[FurtherSource],
+    before: Sequence[dict[str, object]],
+) -> list[dict[str, object]]:
+    """Describe all that a run learned from: its own sets, then what it has at second hand and from recipes before."""
+    rows = [training_row(recipe.data.dataset, "train", own)]
+    rows += [training_row(source.dataset, "train", source.cells) for source in further]
+    if recipe.lessons.without_labels:
+        rows = [row | {"citation": f"{row['citation']}; shown without labels"} for row in rows]
+    rows += rows_before(recipe, rows)
+    seen = {(row["dataset"], row["split"]) for row in rows}
+    return rows + [row for row in before if (row["dataset"], row["split"]) not in seen]
 
 
 def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     """Make the bundle of a finished run."""
     cells, spec = result.cells, recipe.preprocessing
     plain = joined_crops(crops_of(cells["train"], result.classes, spec), result.further, result.classes)
-    rows = [training_row(recipe.data.dataset, "train", cells["train"])]
-    rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
-    rows += rows_before(recipe, rows)
     stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
     return make_bundle(
         recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
-        training_data=tuple(rows), stains=stains,
+        training_data=result.rows, stains=stains,
     )  # fmt: skip
 
 
