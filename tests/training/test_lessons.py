@@ -17,7 +17,7 @@ from corpuscle.prediction.calibration import softmax
 from corpuscle.prediction.classification import CellReader
 from corpuscle.training import facts, lessons
 from corpuscle.training.crops import crops_of
-from corpuscle.training.lessons import ATTRIBUTE_VALUES, attribute_places, teacher_logits, with_lessons
+from corpuscle.training.lessons import ATTRIBUTE_VALUES, attribute_places, open_teacher, teacher_logits, with_lessons
 from corpuscle.training.recipe import Recipe
 from corpuscle.training.sources import FurtherSource
 from corpuscle.training.train import train
@@ -53,10 +53,15 @@ def test_a_teacher_may_know_more_classes_and_is_asked_once(cells, toy_bundle, mo
     assert np.array_equal(first, again[:, ::-1])
 
 
-def test_a_teacher_that_lacks_a_class_is_refused(cells, toy_bundle):
-    teacher = load_bundle(toy_bundle)
+def test_a_teacher_that_lacks_a_class_is_refused_before_anything_is_cut(toy_folder, toy_bundle, tmp_path):
+    recipe = recipe_for(toy_folder, teacher=str(toy_bundle))
+    assert open_teacher(recipe, ORDER) == load_bundle(toy_bundle)
+    assert open_teacher(Recipe(), ORDER) is None
     with pytest.raises(RecipeError, match=r"does not know: monocyte\. Name a teacher that does in lessons\.teacher"):
-        teacher_logits(teacher, cells, (*ORDER, "monocyte"), teacher.preprocessing)
+        open_teacher(recipe, (*ORDER, "monocyte"))
+    with pytest.raises(BundleError, match="nowhere"):
+        train(recipe_for(toy_folder, teacher="nowhere"), output=tmp_path / "run", on_crops=pytest.fail)
+    assert not (tmp_path / "run").exists()
 
 
 def test_answers_stand_beside_the_crops_of_all_sources(cells, toy_bundle, monkeypatch):
@@ -123,11 +128,6 @@ def test_a_taught_bundle_names_its_teacher_and_what_that_had_learned(toy_folder,
     # The same folder's train split is named once.
     assert [row["split"] for row in result.bundle.training_data] == ["train"]
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["lessons"]["teacher"] == str(toy_bundle)
-
-
-def test_a_teacher_that_is_no_bundle_is_refused(toy_folder, tmp_path):
-    with pytest.raises(BundleError, match="nowhere"):
-        train(recipe_for(toy_folder, teacher="nowhere"), output=tmp_path / "run")
 
 
 def test_what_a_teacher_had_learned_counts_among_what_a_run_learned(monkeypatch):

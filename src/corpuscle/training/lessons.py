@@ -22,7 +22,7 @@ from corpuscle.training.crops import CropSet, cache_path, crops_of
 from corpuscle.training.recipe import Recipe
 from corpuscle.training.sources import FurtherSource
 
-__all__ = ["ATTRIBUTE_VALUES", "attribute_places", "teacher_logits", "with_lessons"]
+__all__ = ["ATTRIBUTE_VALUES", "attribute_places", "open_teacher", "teacher_logits", "with_lessons"]
 
 ATTRIBUTE_VALUES: dict[str, tuple[str, ...]] = {
     item.key: tuple(dict.fromkeys(item.values.values())) for item in ATTRIBUTES
@@ -59,8 +59,8 @@ def with_lessons(
         DatasetNotFoundError: WBCAtt is not there.
     """
     own, further = parts
-    if recipe.lessons.teacher and recipe.lessons.teacher_share:
-        teacher = load_bundle(recipe.lessons.teacher)
+    teacher = open_teacher(recipe, classes)
+    if teacher is not None:
         home = teacher.preprocessing
         framed = [(own, home)]
         for source in further:
@@ -73,6 +73,29 @@ def with_lessons(
         every = [*own, *(cell for source in further for cell in source.cells)]
         crops = replace(crops, attributes=attribute_places(every, root=root))
     return crops
+
+
+def open_teacher(recipe: Recipe, classes: Sequence[str]) -> Bundle | None:
+    """Return the teacher that a recipe names; None where it has none, or where its answers would not count.
+
+    Args:
+        recipe: The run.
+        classes: Keys that are learned.
+
+    Raises:
+        RecipeError: It does not know one of the classes.
+        BundleError: It cannot be used.
+    """
+    if not (recipe.lessons.teacher and recipe.lessons.teacher_share):
+        return None
+    teacher = load_bundle(recipe.lessons.teacher)
+    missing = [key for key in classes if key not in teacher.classes]
+    if missing:
+        raise RecipeError(
+            f"The teacher {teacher.name} does not know: {', '.join(missing)}. Name a teacher that does in "
+            "lessons.teacher, or the classes to learn in data.classes."
+        )
+    return teacher
 
 
 def teacher_logits(
@@ -88,22 +111,13 @@ def teacher_logits(
     Args:
         teacher: The bundle.
         cells: The cells.
-        classes: Ordered keys; the bundle may know them in another order, and others besides.
+        classes: Ordered keys, all of which the bundle knows; it may have another order, and others besides.
         spec: How the cells are framed for the bundle, at its own size.
         progress: Called with (done, all).
 
     Returns:
         NxK float32, a column for each of `classes`: logits divided by the bundle's own temperature.
-
-    Raises:
-        RecipeError: The bundle does not know one of the classes.
     """
-    missing = [key for key in classes if key not in teacher.classes]
-    if missing:
-        raise RecipeError(
-            f"The teacher {teacher.name} does not know: {', '.join(missing)}. Name a teacher that does in "
-            "lessons.teacher, or the classes to learn in data.classes."
-        )
     path = cache_path(cells, spec, purpose=f"answers-{teacher.files[teacher.graph][:16]}")
     if path.exists():
         logits: npt.NDArray[np.float32] = np.load(path, allow_pickle=False)

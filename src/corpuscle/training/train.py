@@ -22,7 +22,7 @@ from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
 from corpuscle.training.facts import learned_before, rows_before, split_leak, write_facts
-from corpuscle.training.lessons import with_lessons
+from corpuscle.training.lessons import open_teacher, with_lessons
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
@@ -159,6 +159,7 @@ def _follow(
         _check_classes(classes, part, name)
     if before and before.classes != classes:
         raise RecipeError(f"{recipe.name} and the recipe that it starts from learn other classes. Name data.classes.")
+    open_teacher(recipe, classes)  # which is refused, if it must be, before anything is cut
     further = further_sources(recipe, classes, root)
     listed = cells | {f"also {source.dataset}": list(source.cells) for source in further}
     processes.check_same("version, recipe or data", _identity(recipe, classes, listed))
