@@ -112,6 +112,8 @@ def test_the_name_is_that_of_the_file_if_not_given(tmp_path):
         ("[data]\nwiden = 0", r"data\.widen must be a number above 0"),
         ("[data]\nlimit = -1", r"data\.limit must be 0 or more, not -1"),
         ("[model]\ndropout = 1.5", r"model\.dropout must be between 0 and 1"),
+        ("[model]\nstyle_mixing = 2", r"model\.style_mixing must be between 0 and 1"),
+        ("[augmentation]\nmixup = -0.2", r"augmentation\.mixup must be 0 or more"),
         ("[optimizer]\nlabel_smoothing = 2", r"optimizer\.label_smoothing must be between 0 and 1"),
         ("[optimizer]\nplateau_patience = 0", r"optimizer\.plateau_patience must be 1 or more"),
         ("[run]\nearly_stopping = -1", r"run\.early_stopping must be 0 or more"),

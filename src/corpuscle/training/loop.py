@@ -34,6 +34,7 @@ from corpuscle.training.checkpoint import (
 )
 from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
+from corpuscle.training.mixing import blend
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
 from corpuscle.training.schedule import follow_stage, learning_rate, make_optimizer, note_plateau, update_average
@@ -58,6 +59,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     processes: Processes
     progress: Progress
+    n_classes: int
 
     @property
     def steps(self) -> int:
@@ -143,7 +145,10 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
     processes.rows(recipe.run.batch_size)
     torch.manual_seed(recipe.run.seed)
     side = recipe.preprocessing.input_px
-    network: nn.Module = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
+    network: nn.Module = build(
+        recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side,
+        style_mixing=recipe.model.style_mixing,
+    )  # fmt: skip
     network = network.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
@@ -155,7 +160,7 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         faster = faster_precision(recipe.preprocessing.input_px)
         precision = ("fp32", "bf16")[processes.agree(int(faster == "bf16"))]
     optimizer = make_optimizer(network, recipe.optimizer)
-    return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision))
+    return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision), n_classes)
 
 
 def _begin_pretrained(run: _Run) -> None:
@@ -224,19 +229,15 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     seed = recipe.run.seed * 100_003 + epoch
     torch.manual_seed(seed * 64 + run.processes.rank)
     order = _order(run.train, run.steps * recipe.run.batch_size, seed)
-    spec, rows = _augmentation(recipe, epoch), run.processes.rows(recipe.run.batch_size)
+    spec = _augmentation(recipe, epoch)
     sums = torch.zeros(2, dtype=torch.float64)
     rate = 0.0
     for step in range(run.steps):
-        chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])[rows]
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        batch = augment(
-            torch.from_numpy(run.train.crops[chosen]), spec, size_px=recipe.preprocessing.input_px,
-            widen=recipe.data.widen, generator=generator, rows=rows, total=recipe.run.batch_size,
-        )  # fmt: skip
+        chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])
+        batch, labels = _batch(run, chosen, spec, seed * 1_000_003 + step)
         total = epoch * run.steps + step
         rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
-        sums += _step(run, model, batch, torch.from_numpy(run.train.labels[chosen]), rate)
+        sums += _step(run, model, batch, labels, rate)
         update_average(run.average, run.network, recipe.run.ema_decay, total)
         if watcher and run.processes.is_first and step + 1 < run.steps:
             watcher(run.progress, step + 1, run.steps)
@@ -245,6 +246,27 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     _check_loss(val_loss, epoch)
     seconds = time.monotonic() - began
     return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
+
+
+def _batch(
+    run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this process's part of a batch, changed at random, with its labels: N int64, or NxK shares if blended.
+
+    Where pictures of a batch meet, every process changes all of it, so that it does not matter how many there are.
+    """
+    recipe, generator = run.recipe, torch.Generator().manual_seed(seed)
+    mixup, total = recipe.augmentation.mixup, recipe.run.batch_size
+    mine = run.processes.rows(total)
+    rows = slice(0, total) if mixup or spec.background else mine
+    batch = augment(
+        torch.from_numpy(run.train.crops[chosen[rows]]), spec, size_px=recipe.preprocessing.input_px,
+        widen=recipe.data.widen, generator=generator, rows=rows, total=total,
+    )  # fmt: skip
+    labels = torch.from_numpy(run.train.labels[chosen[rows]])
+    if mixup:
+        batch, labels = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
+    return (batch, labels) if rows == mine else (batch[mine], labels[mine])
 
 
 def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
@@ -270,7 +292,7 @@ def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
-    right = (logits.argmax(1) == labels).sum()
+    right = (logits.argmax(1) == (labels.argmax(1) if labels.ndim > 1 else labels)).sum()
     return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
 
 

@@ -29,6 +29,8 @@ _RANGES = {
     "data.limit": (0, math.inf),
     "data.balance": (0, 1),
     "model.dropout": (0, 1),
+    "model.style_mixing": (0, 1),
+    "augmentation.mixup": (0, math.inf),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),
     "optimizer.weight_decay": (0, math.inf),
@@ -101,6 +103,9 @@ class ModelRecipe:
         stages: What is trained when: tables with `epoch` (the first one, from 1) and `train` (beginnings of weights'
             names, as `head` or `backbone.net.blocks.6`; an empty one is all). Norms of frozen parts keep their
             statistics. All of the network from the start, if not given.
+        style_mixing: Share of the batches whose pictures trade a part of the mean and spread of each channel behind
+            the first two stages, as if they were stained like another of the batch (MixStyle, Zhou et al. 2021); for
+            our residual networks.
     """
 
     name: str = "corpuscle_s"
@@ -108,6 +113,7 @@ class ModelRecipe:
     start: dict[str, Any] = field(default_factory=dict)
     pretrained: str = ""
     stages: tuple[dict[str, Any], ...] = ()
+    style_mixing: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse stages that nobody could follow."""
@@ -130,12 +136,16 @@ class AugmentationRecipe:
         overrides: Single ranges that differ from the preset.
         cooldown_epochs: Number of last epochs with weaker changes of color and sharpness.
         cooldown_strength: How strong these are then, as a fraction.
+        mixup: Above 0, each picture is blended with another one of its batch, and so are their labels (Zhang et al.
+            2018). The share of the other, at most a half, comes from a Beta distribution with this parameter: 0.2
+            leaves most pictures nearly alone, 1 takes any share as often as another.
     """
 
     preset: str = "strong"
     overrides: dict[str, Any] = field(default_factory=dict)
     cooldown_epochs: int = 0
     cooldown_strength: float = 0.5
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
