@@ -24,7 +24,7 @@ from corpuscle.models.card import model_card
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
 from corpuscle.models.zoo import CellNetwork, build
-from corpuscle.prediction.calibration import fit_reference, fit_refusal, fit_temperature, softmax
+from corpuscle.prediction.calibration import energy, fit_reference, fit_refusal, fit_temperature, softmax
 from corpuscle.prediction.engine import Engine
 from corpuscle.preprocessing.transforms import PreprocessingSpec, to_batch
 from corpuscle.training.checkpoint import save_weights
@@ -172,7 +172,8 @@ def _calibrate(bundle: Bundle, train: CropSet, val: CropSet, stains: npt.NDArray
     temperature = fit_temperature(logits, val.labels)
     probabilities = softmax(logits, temperature)
     distances = reference.distance(embeddings)
-    rule = fit_refusal(probabilities, val.labels, distances, bundle.classes, stains=stains)
+    energies = energy(logits, temperature)
+    rule = fit_refusal(probabilities, val.labels, distances, bundle.classes, energies=energies, stains=stains)
     right = int((probabilities.argmax(axis=1) == val.labels).sum())
     interval = wilson_interval(right, len(val.labels))
     metrics = (
