@@ -34,6 +34,7 @@ from corpuscle.training.checkpoint import (
 )
 from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
+from corpuscle.training.mixing import blend
 from corpuscle.training.objective import Targets, add_lessons, judge_views, loss_of, targets_of, without_lessons
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
@@ -59,6 +60,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     processes: Processes
     progress: Progress
+    n_classes: int
 
     @property
     def steps(self) -> int:
@@ -146,7 +148,10 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         raise RecipeError("lessons.without_labels compares all pictures of a batch with each other. Start one process.")
     torch.manual_seed(recipe.run.seed)
     side = recipe.preprocessing.input_px
-    built = build(recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side)
+    built = build(
+        recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side,
+        style_mixing=recipe.model.style_mixing,
+    )  # fmt: skip
     add_lessons(built, recipe)
     network: nn.Module = built.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
@@ -159,7 +164,7 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
         faster = faster_precision(recipe.preprocessing.input_px)
         precision = ("fp32", "bf16")[processes.agree(int(faster == "bf16"))]
     optimizer = make_optimizer(network, recipe.optimizer)
-    return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision))
+    return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision), n_classes)
 
 
 def _begin_pretrained(run: _Run) -> None:
@@ -229,16 +234,15 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     seed = recipe.run.seed * 100_003 + epoch
     torch.manual_seed(seed * 64 + run.processes.rank)
     order = _order(run.train, run.steps * recipe.run.batch_size, seed)
-    spec, rows = _augmentation(recipe, epoch), run.processes.rows(recipe.run.batch_size)
+    spec = _augmentation(recipe, epoch)
     sums = torch.zeros(2, dtype=torch.float64)
     rate = 0.0
     for step in range(run.steps):
-        chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])[rows]
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        batch = _changed(run, chosen, spec, generator)
+        chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])
+        batch, targets = _batch(run, chosen, spec, seed * 1_000_003 + step)
         total = epoch * run.steps + step
         rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
-        sums += _step(run, model, batch, targets_of(run.train, chosen), rate)
+        sums += _step(run, model, batch, targets, rate)
         update_average(run.average, run.network, recipe.run.ema_decay, total)
         if watcher and run.processes.is_first and step + 1 < run.steps:
             watcher(run.progress, step + 1, run.steps)
@@ -249,17 +253,27 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
 
 
-def _changed(
-    run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, generator: torch.Generator
-) -> torch.Tensor:
-    """Change chosen pictures at random; without labels twice, second views behind the first ones."""
-    recipe = run.recipe
-    views = 2 if recipe.lessons.without_labels else 1
+def _batch(run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, seed: int) -> tuple[torch.Tensor, Targets]:
+    """Return this process's part of a batch, changed at random, and its targets; labels are NxK shares if blended.
+
+    Without labels every picture comes twice, second views behind the first ones. Where pictures of a batch meet, every
+    process changes all of it, so that it does not matter how many there are.
+    """
+    recipe, generator = run.recipe, torch.Generator().manual_seed(seed)
+    views, mixup = 2 if recipe.lessons.without_labels else 1, recipe.augmentation.mixup
     total = recipe.run.batch_size * views
-    return augment(
-        torch.from_numpy(run.train.crops[np.tile(chosen, views)]), spec, size_px=recipe.preprocessing.input_px,
-        widen=recipe.data.widen, generator=generator, rows=run.processes.rows(total), total=total,
+    mine = run.processes.rows(total)
+    rows = slice(0, total) if mixup or spec.background else mine
+    batch = augment(
+        torch.from_numpy(run.train.crops[np.tile(chosen, views)[rows]]), spec, size_px=recipe.preprocessing.input_px,
+        widen=recipe.data.widen, generator=generator, rows=rows, total=total,
     )  # fmt: skip
+    targets = targets_of(run.train, chosen[mine])
+    if mixup:
+        labels = torch.from_numpy(run.train.labels[chosen[rows]])
+        batch, labels = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
+        targets = replace(targets, labels=labels[mine])
+    return (batch if rows == mine else batch[mine]), targets
 
 
 def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
@@ -285,8 +299,9 @@ def _step(run: _Run, model: nn.Module, batch: torch.Tensor, targets: Targets, ra
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
-    right = (output.logits[: len(targets.labels)].argmax(1) == targets.labels).sum()
-    return torch.tensor([loss.item() * len(targets.labels), right.item()], dtype=torch.float64)
+    labels = targets.labels if targets.labels.ndim == 1 else targets.labels.argmax(1)
+    right = (output.logits[: len(labels)].argmax(1) == labels).sum()
+    return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
 
 
 def _check_loss(loss: float, epoch: int) -> None:

@@ -33,7 +33,7 @@ class Targets:
     """What a batch of pictures is to be answered with.
 
     Attributes:
-        labels: N int64, places of the classes.
+        labels: N int64, places of the classes; NxK float32 shares of them where pictures were blended.
         answers: NxK float32, the teacher's logits; None without a teacher.
         attributes: NxA int64, places of the values, -1 for not annotated; None where they are not learned.
     """

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from corpuscle import __version__
 from corpuscle.data.catalog import DATASETS
-from corpuscle.data.labeled import LABELED_SETS, LabeledCell
+from corpuscle.data.labeled import DRAWN_SETS, LABELED_SETS, LabeledCell
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
@@ -43,13 +43,18 @@ def training_row(dataset: str, split: str, cells: Sequence[LabeledCell]) -> dict
     # Protocols of a set have its name and more behind it: kaggle-wbc-random, bccd-leukocytes.
     names = [name for name in DATASETS if dataset == name or dataset.startswith(f"{name}-")]
     row = DATASETS[max(names, key=len)] if names and dataset in LABELED_SETS else None
+    licence, citation = "not stated", "pictures of the user"
+    if row:
+        licence, citation = row.licence, row.citation
+    elif dataset in DRAWN_SETS:
+        licence, citation = "that of Corpuscle", "drawn by Corpuscle"
     return {
         "dataset": dataset if row else Path(dataset).name,
         "split": split,
         "n": len(cells),
         "sha256": hashlib.sha256(listing.encode()).hexdigest(),
-        "licence": row.licence if row else "not stated",
-        "citation": row.citation if row else "pictures of the user",
+        "licence": licence,
+        "citation": citation,
     }
 
 

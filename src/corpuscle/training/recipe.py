@@ -30,6 +30,8 @@ _RANGES = {
     "data.limit": (0, math.inf),
     "data.balance": (0, 1),
     "model.dropout": (0, 1),
+    "model.style_mixing": (0, 1),
+    "augmentation.mixup": (0, math.inf),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),
     "optimizer.weight_decay": (0, math.inf),
@@ -104,6 +106,9 @@ class ModelRecipe:
         stages: What is trained when: tables with `epoch` (the first one, from 1) and `train` (beginnings of weights'
             names, as `head` or `backbone.net.blocks.6`; an empty one is all). Norms of frozen parts keep their
             statistics. All of the network from the start, if not given.
+        style_mixing: Share of the batches whose pictures trade a part of the mean and spread of each channel behind
+            the first two stages, as if they were stained like another of the batch (MixStyle, Zhou et al. 2021); for
+            our residual networks.
     """
 
     name: str = "corpuscle_s"
@@ -111,6 +116,7 @@ class ModelRecipe:
     start: dict[str, Any] = field(default_factory=dict)
     pretrained: str = ""
     stages: tuple[dict[str, Any], ...] = ()
+    style_mixing: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse stages that nobody could follow."""
@@ -133,12 +139,16 @@ class AugmentationRecipe:
         overrides: Single ranges that differ from the preset.
         cooldown_epochs: Number of last epochs with weaker changes of color and sharpness.
         cooldown_strength: How strong these are then, as a fraction.
+        mixup: Above 0, each picture is blended with another one of its batch, and so are their labels (Zhang et al.
+            2018). The share of the other, at most a half, comes from a Beta distribution with this parameter: 0.2
+            leaves most pictures nearly alone, 1 takes any share as often as another.
     """
 
     preset: str = "strong"
     overrides: dict[str, Any] = field(default_factory=dict)
     cooldown_epochs: int = 0
     cooldown_strength: float = 0.5
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +296,12 @@ class Recipe:
         self._check_the_rest()
 
     def _check_the_rest(self) -> None:
-        """Refuse numbers of tables and single keys with ranges of their own."""
+        """Refuse what excludes each other, and numbers of tables and single keys with ranges of their own."""
+        taught = self.lessons.teacher or self.lessons.attributes or self.lessons.without_labels
+        if self.augmentation.mixup and taught:
+            raise RecipeError(
+                "augmentation.mixup blends labels, which lessons cannot follow. Leave out one of the two."
+            )
         for key, factor in self.optimizer.rates.items():
             if not (isinstance(factor, (int, float)) and math.isfinite(factor) and factor >= 0):
                 raise RecipeError(f"optimizer.rates.{key} must be a number of 0 or more, not {factor!r}.")
