@@ -138,7 +138,7 @@ class Prediction:
         refused: Whether the model declines to name the cell.
         reason: Why it was refused; empty when it was not.
         prediction_set: The classes that cannot be ruled out at the bundle's stated coverage.
-        distance: Distance of the embedding from the known cells, in units of the bundle's refusal threshold.
+        distance: How foreign the cell is to the model, at least 0, in units of the bundle's limit: refused above 1.
         framing: What part of the picture was judged.
         notes: What a person should know of the picture, empty if nothing.
         description: The cell in words, where it was asked for.

@@ -67,7 +67,7 @@ def test_the_accepted_cells_have_an_interval_of_their_own(toy, toy_folder):
 
 
 def test_with_all_refused_nothing_is_said_of_the_accepted(toy, toy_folder):
-    rule = dataclasses.replace(toy.refusal, maximum_distance=1e-9)
+    rule = dataclasses.replace(toy.refusal, typical_distance=0.0, maximum_distance=1e-9)
     result = evaluate(toy_folder, model=dataclasses.replace(toy, refusal=rule), split="test")
     assert (result.accepted, result.accepted_accuracy, result.accepted_interval) == (0.0, None, None)
     assert result.to_dict()["accepted_accuracy_interval"] is None

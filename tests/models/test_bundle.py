@@ -191,7 +191,8 @@ ENTRIES = [
     ("task",), ("classes",), ("preprocessing",), ("preprocessing", "input_px"), ("preprocessing", "framing"),
     ("preprocessing", "framing", "margin"), ("preprocessing", "mean"), ("preprocessing", "std"), ("temperature",),
     ("refusal",), ("refusal", "minimum_confidence"), ("refusal", "maximum_distance"), ("refusal", "coverage"),
-    ("refusal", "minimum_stain"),
+    ("refusal", "minimum_stain"), ("refusal", "typical_distance"), ("refusal", "typical_energy"),
+    ("refusal", "energy_span"), ("refusal", "maximum_strangeness"),
     ("refusal", "set_thresholds"), ("refusal", "set_thresholds", "neutrophil"), ("graph",), ("training_data",),
     ("metrics",), ("licence",), ("attribution",), ("files",), ("files", "model.onnx"), ("recipe",), ("name",),
 ]  # fmt: skip
@@ -247,6 +248,37 @@ def test_an_unknown_model_is_told_with_the_known_ones(name, tmp_path, monkeypatc
 def test_the_manifest_itself_is_no_model(toy_bundle):
     with pytest.raises(BundleNotFoundError):
         load_bundle(toy_bundle / "bundle.json")
+
+
+RULE = RefusalRule(0.5, 10.0, 0.99, {})
+
+
+def test_an_older_bundle_refuses_by_distance_alone():
+    assert RULE.strangeness(np.array([5.0, 10.0, 20.0]), np.array([9.0, -9.0, 0.0])).tolist() == [0.5, 1.0, 2.0]
+
+
+def test_distance_and_energy_add_up_each_in_its_own_unit():
+    rule = dataclasses.replace(
+        RULE, typical_distance=6.0, typical_energy=-3.0, energy_span=2.0, maximum_strangeness=1.5
+    )
+    found = rule.strangeness(np.array([6.0, 10.0, 6.0, 9.0]), np.array([-3.0, -3.0, -1.0, -1.5]))
+    assert found == pytest.approx([0.0, 1 / 1.5, 1 / 1.5, (0.75 + 0.75) / 1.5])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"typical_distance": 10.0}, "below the largest"),
+        ({"typical_distance": -0.1}, "at least 0"),
+        ({"typical_energy": math.inf}, "finite usual energy"),
+        ({"energy_span": -1.0}, "energy span"),
+        ({"energy_span": math.nan}, "energy span"),
+        ({"maximum_strangeness": 0.0}, "strangeness above 0"),
+    ],
+)
+def test_a_rule_that_could_not_be_followed_is_refused(change, why):
+    with pytest.raises(BundleError, match=why):
+        dataclasses.replace(RULE, **change)
 
 
 def test_the_distance_is_that_of_mahalanobis_to_the_nearest_class():

@@ -12,6 +12,7 @@ from corpuscle.errors import DataError
 from corpuscle.models.bundle import RefusalRule
 from corpuscle.prediction.calibration import (
     _missed,
+    energy,
     fit_reference,
     fit_refusal,
     fit_temperature,
@@ -169,6 +170,27 @@ def test_the_largest_distance_keeps_99_of_100():
     distances = np.random.default_rng(1).gamma(4, size=2000)
     rule = fit_refusal(softmax(logits), labels, distances, CLASSES)
     assert (distances > rule.maximum_distance).mean() == pytest.approx(0.01, abs=0.0006)
+
+
+def test_the_energy_is_low_where_a_class_answers_loudly():
+    loud, dull = energy(np.array([[9.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
+    assert loud == pytest.approx(-np.log(np.exp(9) + 2))
+    assert dull == pytest.approx(-np.log(3))
+    assert energy(np.array([[900.0, 0.0]]), 0.5) == pytest.approx([-1800.0])
+
+
+def test_distance_and_energy_together_keep_99_of_100():
+    logits, labels = honest(2000)
+    rng = np.random.default_rng(1)
+    distances, energies = rng.gamma(4, size=2000), rng.normal(-5, 2, size=2000)
+    rule = fit_refusal(softmax(logits), labels, distances, CLASSES, energies=energies)
+    found = rule.strangeness(distances, energies)
+    assert (found > 1).mean() == pytest.approx(0.01, abs=0.0006)
+    assert rule.typical_energy == pytest.approx(np.median(energies))
+    # What is odd in both at once is refused before it is odd in one.
+    far, high = np.quantile(distances, 0.985), np.quantile(energies, 0.985)
+    assert rule.strangeness(np.array([far]), np.array([high]))[0] > 1
+    assert rule.strangeness(np.array([far]), np.array([np.median(energies)]))[0] < 1
 
 
 def test_the_least_stain_is_half_of_what_nearly_all_cells_exceed():

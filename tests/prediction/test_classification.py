@@ -57,7 +57,7 @@ def test_a_prediction_agrees_with_itself_and_with_the_bundle(toy, toy_reader, dr
         assert answer.confidence == max(answer.probabilities.values()) == answer.probabilities[answer.class_name]
         assert answer.refused == bool(answer.reason)
         assert answer.prediction_set
-        assert answer.distance > 0
+        assert answer.distance >= 0
         assert answer.framing.method == "cell"
 
 
@@ -230,7 +230,9 @@ def test_a_picture_without_a_cell_is_refused(toy):
 
 
 def rule_of(toy, **changes: float) -> RefusalRule:
-    return dataclasses.replace(toy.refusal, **{"minimum_confidence": 0.0, "maximum_distance": 1e9, **changes})
+    """A rule by which distance alone counts, and nothing is refused unless `changes` say so."""
+    alone = {"typical_distance": 0.0, "energy_span": 0.0, "maximum_strangeness": 1.0}
+    return dataclasses.replace(toy.refusal, **{"minimum_confidence": 0.0, "maximum_distance": 1e9, **alone, **changes})
 
 
 def test_each_reason_to_refuse_is_named(toy, drawn_cells):
@@ -251,6 +253,21 @@ def test_each_reason_to_refuse_is_named(toy, drawn_cells):
         "does not look like any cell this model knows",
         "nothing stained here",
     ]
+
+
+def test_energy_counts_beside_the_distance(toy, drawn_cells):
+    image = drawn_cells["neutrophil"][0]
+    (free,) = classify(image, model=dataclasses.replace(toy, refusal=rule_of(toy)))
+    odd = rule_of(toy, typical_energy=-1e6, energy_span=1.0)
+    (dull,) = classify(image, model=dataclasses.replace(toy, refusal=odd))
+    assert (dull.refused, dull.reason) == (True, "does not look like any cell this model knows")
+    assert dull.probabilities == free.probabilities
+
+
+def test_a_usual_cell_is_not_less_than_not_strange(toy, drawn_cells):
+    rule = rule_of(toy, typical_distance=9e8)
+    (answer,) = classify(drawn_cells["neutrophil"][0], model=dataclasses.replace(toy, refusal=rule))
+    assert answer.distance == 0
 
 
 def test_erythrocytes_alone_are_farther_from_the_known_cells_than_the_cells(toy, toy_reader, drawn_cells):

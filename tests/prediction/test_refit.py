@@ -18,6 +18,7 @@ def test_refit_finds_the_calibration_again_and_keeps_the_weights(copied_bundle, 
     found = refit(write_manifest(spoilt), toy_folder)
     assert found.temperature == pytest.approx(toy.temperature, rel=1e-3)
     assert found.refusal.maximum_distance == pytest.approx(toy.refusal.maximum_distance, rel=1e-2)
+    assert found.refusal.energy_span == pytest.approx(toy.refusal.energy_span, rel=1e-2)
     for name in ("model.onnx", "weights.safetensors"):
         assert found.files[name] == toy.files[name]
     assert found.reference().means == pytest.approx(toy.reference().means, abs=1e-3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from corpuscle.data.examples import draw_cell  # noqa: E402
-from corpuscle.errors import UnknownNameError  # noqa: E402
+from corpuscle.errors import UnknownNameError, UsageError  # noqa: E402
 from corpuscle.preprocessing.augmentation import PRESETS, AugmentationSpec, augment, preset  # noqa: E402
 from corpuscle.preprocessing.transforms import WHITE, PreprocessingSpec, prepare  # noqa: E402
 
@@ -21,6 +21,7 @@ STRONG = PRESETS["strong"]
 ONE_BY_ONE = {
     "rotation_deg": 180.0, "shift": 0.2, "zoom_in": 0.5, "zoom_out": 0.5, "flips": True, "stain": 0.5, "mixing": 0.5,
     "tint": 0.2, "contrast": 0.5, "gradient": 0.3, "grey": 1.0, "blur": 1.0, "noise": 0.05, "tight": 1.0,
+    "background": 1.0,
 }  # fmt: skip
 
 
@@ -137,6 +138,22 @@ def test_the_stain_leaves_the_empty_slide_alone():
     white = torch.full((4, 48, 48, 3), WHITE, dtype=torch.uint8)
     batch = changed(white, AugmentationSpec(stain=0.5, mixing=0.3))
     assert (batch - WHITE / 255).abs().max() < 1e-3
+
+
+def test_a_share_of_the_cells_lies_on_other_surroundings(wide_crops):
+    many = wide_crops.repeat(10, 1, 1, 1)
+    plain = changed(many, PRESETS["none"])
+    for share in (0.3, 1.0):
+        batch = changed(many, AugmentationSpec(background=share))
+        touched = ((batch - plain).abs() > 0.02).flatten(1).any(1).float().mean()
+        assert share - 0.15 < touched <= share + 0.15
+    middle = slice(SIZE // 2 - 3, SIZE // 2 + 3)
+    assert (batch - plain)[:, :, middle, middle].abs().mean() < 0.01
+
+
+def test_part_of_a_batch_cannot_lend_surroundings(wide_crops):
+    with pytest.raises(UsageError, match="takes surroundings from all of a batch"):
+        changed(wide_crops[:4], AugmentationSpec(background=0.5), rows=slice(0, 4), total=12)
 
 
 def test_scaling_weakens_color_and_keeps_geometry():

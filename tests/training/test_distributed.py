@@ -38,9 +38,12 @@ STAGES = [{"epoch": 1, "train": ["head"]}, {"epoch": 2, "train": [""]}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names the loopback interface of Linux")
-@pytest.mark.parametrize("how", ["plain", "stages", "pretrained"])
+@pytest.mark.parametrize("how", ["plain", "stages", "pretrained", "blended"])
 def test_two_processes_train_like_one(how, toy, toy_sets, tmp_path):
-    more = {"plain": {}, "stages": {"model__stages": STAGES}, "pretrained": {"model__pretrained": str(toy.folder)}}
+    more = {
+        "plain": {}, "stages": {"model__stages": STAGES}, "pretrained": {"model__pretrained": str(toy.folder)},
+        "blended": {"augmentation__mixup": 0.4, "augmentation__overrides": {"background": 0.5}},
+    }  # fmt: skip
     settings = SETTINGS | more[how]
     done = torchrun(tmp_path / "two", settings)
     assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ import toy_fit
 from safetensors.torch import load_file
 from toy_fit import CLASSES, crop_set, toy_recipe
 
-from corpuscle.errors import RecipeError, TrainingError, UnknownNameError
+from corpuscle.errors import RecipeError, TrainingError, UnknownNameError, UsageError
 from corpuscle.models.zoo import build
 from corpuscle.training import loop
 from corpuscle.training.crops import CropSet
@@ -57,11 +57,18 @@ def test_a_seed_gives_the_same_weights_and_another_seed_others(toy_sets, tmp_pat
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_stopped_run_goes_on_bit_for_bit(optimizer, toy_sets, tmp_path, same_tensors):
+MIXING = {
+    "model__style_mixing": 0.5, "augmentation__mixup": 0.4, "augmentation__overrides": {"background": 0.5},
+}  # fmt: skip
+"""Every way in which pictures of a batch meet."""
+
+
+@pytest.mark.parametrize(("optimizer", "more"), [("adamw", {}), ("sgd", {}), ("adamw", MIXING)])
+def test_a_stopped_run_goes_on_bit_for_bit(optimizer, more, toy_sets, tmp_path, same_tensors):
     recipe = toy_recipe(
-        optimizer__name=optimizer, model__dropout=0.3, augmentation__preset="strong", augmentation__cooldown_epochs=1
-    )
+        optimizer__name=optimizer, model__dropout=0.3, augmentation__preset="strong", augmentation__cooldown_epochs=1,
+        **more,
+    )  # fmt: skip
     whole = fit(recipe, *toy_sets, N, tmp_path / "whole")
     for epochs in (1, 2, 3):
         parts = fit(recipe, *toy_sets, N, tmp_path / "parts", stop=lambda: True)
@@ -73,8 +80,9 @@ def test_a_stopped_run_goes_on_bit_for_bit(optimizer, toy_sets, tmp_path, same_t
         assert dataclasses.replace(one, seconds=0.0) == dataclasses.replace(other, seconds=0.0)
 
 
-def test_a_run_killed_inside_an_epoch_goes_on_bit_for_bit(toy_sets, tmp_path, same_tensors):
-    settings = {"model__dropout": 0.3, "augmentation__preset": "strong"}
+@pytest.mark.parametrize("more", [{}, MIXING], ids=["plain", "mixing"])
+def test_a_run_killed_inside_an_epoch_goes_on_bit_for_bit(more, toy_sets, tmp_path, same_tensors):
+    settings = {"model__dropout": 0.3, "augmentation__preset": "strong", **more}
     killed = subprocess.run(
         [sys.executable, toy_fit.__file__, str(tmp_path / "killed"), json.dumps(settings)],
         env={**os.environ, "CORPUSCLE_TEST_KILL": "2,2", "OMP_NUM_THREADS": "1"},
@@ -234,6 +242,20 @@ def test_the_last_epochs_are_augmented_more_weakly(toy_sets, tmp_path, monkeypat
     assert [spec.blur for spec in specs] == pytest.approx([0.8, 0.8, 0.2])
     assert specs[-1].stain == pytest.approx(0.25 * specs[0].stain)
     assert specs[-1].rotation_deg == specs[0].rotation_deg == 180
+
+
+@pytest.mark.parametrize("key", MIXING)
+def test_each_way_of_mixing_changes_what_is_learned_and_lets_learn(key, toy_sets, tmp_path):
+    plain = fit(toy_recipe(run__epochs=8), *toy_sets, N, tmp_path / "plain")
+    mixed = fit(toy_recipe(run__epochs=8, **{key: MIXING[key]}), *toy_sets, N, tmp_path / "mixed")
+    assert mixed.history[-1].train_loss != plain.history[-1].train_loss
+    assert mixed.history[-1].val_accuracy > 0.9
+    assert 0.5 < mixed.history[-1].train_accuracy <= 1
+
+
+def test_a_network_that_cannot_mix_styles_is_refused(toy_sets, tmp_path):
+    with pytest.raises(UsageError, match=r"cannot mix styles\. Set model\.style_mixing to 0"):
+        fit(toy_recipe(model__name="cnn2", model__style_mixing=0.5), *toy_sets, N, tmp_path)
 
 
 def test_the_probed_arithmetic_is_kept_when_a_run_goes_on(toy_sets, tmp_path, monkeypatch):

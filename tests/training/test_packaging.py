@@ -180,7 +180,8 @@ def test_a_bundle_is_made_anew_over_an_old_one(bundle, best, plain, val, tmp_pat
 
 @pytest.mark.parametrize(
     ("name", "licence"), [("bccd-leukocytes", "MIT"), ("pbc-vgg19-study", "CC BY 4.0"), ("kaggle-wbc-fold-2", "MIT"),
-                          ("pbc", "CC BY 4.0"), ("pbc-of-mine", "not stated"), ("my/cells", "not stated")],
+                          ("pbc", "CC BY 4.0"), ("pbc-of-mine", "not stated"), ("my/cells", "not stated"),
+                          ("drawn-many", "that of Corpuscle")],
 )  # fmt: skip
 def test_training_data_carry_the_licence_of_the_set_that_they_are_made_of(name, licence):
     assert str(training_row(name, "train", [])["licence"]).startswith(licence)

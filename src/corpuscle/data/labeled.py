@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from xml.etree import ElementTree
@@ -31,25 +32,29 @@ from corpuscle.data.splits import (
 )
 from corpuscle.errors import DataError, DatasetNotFoundError, NoInputError, UnknownNameError, UnreadableImageError
 
-__all__ = ["LABELED_SETS", "LabeledCell", "labeled_cells", "packaged_pbc_splits"]
+__all__ = ["DRAWN_SETS", "LABELED_SETS", "LabeledCell", "labeled_cells", "packaged_pbc_splits"]
 
 _FOLDS = 5
 _KAGGLE_FOLDS = tuple(f"kaggle-wbc-fold-{number}" for number in range(1, _FOLDS + 1))
-LABELED_SETS = ("pbc", "pbc-vgg19-study", "drawn", "kaggle-wbc", "kaggle-wbc-random", *_KAGGLE_FOLDS, "bccd-leukocytes",
-                "bloodmnist_28", "bloodmnist_64", "bloodmnist_128", "bloodmnist_224")  # fmt: skip
+DRAWN_SETS = ("drawn", "drawn-many")
+LABELED_SETS = ("pbc", "pbc-vgg19-study", *DRAWN_SETS, "kaggle-wbc", "kaggle-wbc-random", *_KAGGLE_FOLDS,
+                "bccd-leukocytes", "bloodmnist_28", "bloodmnist_64", "bloodmnist_128", "bloodmnist_224")  # fmt: skip
 """Names that `labeled_cells` knows besides any folder with a folder per class.
 
 `kaggle-wbc` has the given folders TRAIN and TEST, less the training pictures of two fields that overlap test fields.
 `bccd-leukocytes` has the published lists, less the cells whose photograph overlaps one of a later list.
 `kaggle-wbc-random` shares TRAIN out at random, picture by picture,
 as published studies did, and leaks. `kaggle-wbc-fold-K` is the K-th of five folds over all photographs, each whole in
-one split. `pbc-vgg19-study` is drawn at random 0.8/0.1/0.1, less the duplicates that would lie in two splits.
+one split. `drawn` and `drawn-many` are drawn by the project: a few cells in three splits for trying out, and a hundred
+training cells of each class, to be learned beside real ones. `pbc-vgg19-study` is drawn at random 0.8/0.1/0.1, less the
+duplicates that would lie in two splits.
 """
 _OVERLAPPING = {"BloodImage_00277": "BloodImage_00204", "BloodImage_00257": "BloodImage_00230"}
 """Pairs of photographs of one place on the slide, one in TRAIN and one in TEST: they count as one."""
 _KAGGLE_RANDOM: SplitSettings = {"fractions": {"train": 0.63, "val": 0.07, "test": 0.3}, "seed": 42}
 
 _BOX_MARGIN = 0.3
+_MANY, _FIRST_OF_MANY = 100, 10_000
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
@@ -122,6 +127,8 @@ def labeled_cells(dataset: str | Path, *, split: str = "", root: str | Path | No
         cells = _bloodmnist(name, locate(name, where))
     elif name == "drawn":
         cells = _drawn()
+    elif name == "drawn-many":
+        cells = list(_drawn_many(_MANY))
     elif Path(name).is_dir():
         cells = _folders(Path(name))
     else:
@@ -274,6 +281,18 @@ def _bloodmnist(name: str, path: Path) -> list[LabeledCell]:
             f"{archive} is not a BloodMNIST file ({error}). Get it again with `corpuscle fetch {name}`."
         ) from error
     return cells
+
+
+@lru_cache(maxsize=1)
+def _drawn_many(per_class: int) -> tuple[LabeledCell, ...]:
+    """Draw training cells, none of them in `drawn`; they take a minute, so they are kept for the next call."""
+    from corpuscle.data.examples import CLASSES, draw_cell
+
+    names = [(key, _FIRST_OF_MANY + number) for key in CLASSES for number in range(per_class)]
+    return tuple(
+        LabeledCell(f"train/{key}_{seed}", Path(f"train/{key}_{seed}"), key, "train", pixels=draw_cell(key, seed))
+        for key, seed in names
+    )
 
 
 def _drawn() -> list[LabeledCell]:

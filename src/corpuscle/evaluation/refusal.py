@@ -24,7 +24,7 @@ from corpuscle.evaluation.spoilt import chosen_cells
 from corpuscle.evaluation.strangers import STRANGERS, strangers
 from corpuscle.evaluation.tables import aligned
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
-from corpuscle.prediction.calibration import softmax
+from corpuscle.prediction.calibration import energy, softmax
 from corpuscle.prediction.classification import BATCH, CellReader
 from corpuscle.prediction.refusal import NO_CELL, NOT_STAINED
 from corpuscle.preprocessing.quality import faults, measure_quality
@@ -35,7 +35,7 @@ __all__ = ["SCORES", "KindResult", "RefusalStudy", "nearest_neighbours", "refusa
 Image8 = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 SCORES = ("maximum probability", "energy", "Mahalanobis", "nearest neighbours", "Mahalanobis + energy", "shipped rule")
-"""What is compared. `shipped rule` is the distance of `Mahalanobis`, behind the checks of stain and picture quality."""
+"""What is compared. `shipped rule` is what the bundle refuses by, behind the checks of stain and picture quality."""
 
 _NEIGHBOUR = 5
 _BANK = 480
@@ -268,11 +268,9 @@ class _Scorer:
         self._home = self._all(home)
 
     def _plain(self, seen: _Seen) -> dict[str, Floats]:
-        scaled = seen.logits.astype(np.float64) / self._bundle.temperature
-        most = scaled.max(axis=1)
         return {
             "maximum probability": 1 - softmax(seen.logits, self._bundle.temperature).max(axis=1),
-            "energy": -(most + np.log(np.exp(scaled - most[:, None]).sum(axis=1))),
+            "energy": energy(seen.logits, self._bundle.temperature),
             "Mahalanobis": self._reference.distance(seen.embedding).astype(np.float64),
             "nearest neighbours": nearest_neighbours(self._bank, seen.embedding),
         }
@@ -284,7 +282,8 @@ class _Scorer:
             middle, high = self._units[name]
             parts.append((scores[name] - middle) / max(high - middle, 1e-12))
         scores["Mahalanobis + energy"] = parts[0] + parts[1]
-        scores["shipped rule"] = scores["Mahalanobis"] / self._bundle.refusal.maximum_distance + _GATE * seen.is_gated
+        strange = self._bundle.refusal.strangeness(scores["Mahalanobis"], scores["energy"])
+        scores["shipped rule"] = strange + _GATE * seen.is_gated
         return scores
 
     def result(self, kind: str, seen: _Seen) -> KindResult:

@@ -59,10 +59,14 @@ class RefusalRule:
 
     Attributes:
         minimum_confidence: Refuse below this calibrated probability, in [0, 1].
-        maximum_distance: Refuse beyond this Mahalanobis distance from the nearest class, more than 0.
+        maximum_distance: Mahalanobis distance from the nearest class that 99 % of the cells stay within; above 0.
         coverage: Share of the cells of each class whose prediction set is to hold the truth.
         set_thresholds: For each class, the least probability at which it stays in the prediction set.
         minimum_stain: Refuse below this `Framing.stain`: the cell is not blue-violet as nuclei and platelets are.
+        typical_distance: Median distance of the cells, at least 0 and below `maximum_distance`.
+        typical_energy: Median energy of their logits.
+        energy_span: From there to the energy that 99 % of the cells stay under; 0 where energy does not count.
+        maximum_strangeness: Refuse where distance and energy together, each in its own unit, exceed this; above 0.
     """
 
     minimum_confidence: float
@@ -70,6 +74,10 @@ class RefusalRule:
     coverage: float
     set_thresholds: dict[str, float]
     minimum_stain: float = 0.0
+    typical_distance: float = 0.0
+    typical_energy: float = 0.0
+    energy_span: float = 0.0
+    maximum_strangeness: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse impossible thresholds."""
@@ -77,11 +85,34 @@ class RefusalRule:
             raise BundleError("The refusal rule needs a confidence in [0, 1] and a coverage between 0 and 1.")
         if not self.maximum_distance > 0 or not math.isfinite(self.maximum_distance):
             raise BundleError("The refusal rule needs a distance above 0.")
-        if not math.isfinite(self.minimum_stain):
-            raise BundleError("The refusal rule needs a finite least stain.")
+        if not math.isfinite(self.minimum_stain) or not math.isfinite(self.typical_energy):
+            raise BundleError("The refusal rule needs a finite least stain and a finite usual energy.")
+        if not 0 <= self.typical_distance < self.maximum_distance:
+            raise BundleError("The refusal rule needs a usual distance of at least 0 and below the largest one.")
+        if not 0 <= self.energy_span < math.inf or not 0 < self.maximum_strangeness < math.inf:
+            raise BundleError("The refusal rule needs an energy span of at least 0 and a strangeness above 0.")
         limits = self.set_thresholds.values() if isinstance(self.set_thresholds, dict) else (None,)
         if not all(isinstance(limit, (int, float)) and 0 <= limit <= 1 for limit in limits):
             raise BundleError("The refusal rule needs a prediction-set threshold in [0, 1] for each class.")
+
+    def strangeness(
+        self, distance: npt.NDArray[np.floating], energy: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.float64]:
+        """Say how foreign cells are, N float64 in units of the limit: about 0 for a usual cell, refused above 1.
+
+        Distance sees cells that lie beside all classes, energy those that lie between two: each misses what the other
+        sees, and their sum was the best of what was compared on classes left out of training.
+
+        Args:
+            distance: N Mahalanobis distances to the nearest class.
+            energy: N energies of the calibrated logits.
+        """
+        found = (np.asarray(distance, np.float64) - self.typical_distance) / (
+            self.maximum_distance - self.typical_distance
+        )
+        if self.energy_span:
+            found = found + (np.asarray(energy, np.float64) - self.typical_energy) / self.energy_span
+        return np.asarray(found / self.maximum_strangeness)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ def model_card(bundle: Bundle) -> str:
         f"it is brought to {spec.input_px} x {spec.input_px} pixels"
         + (", with the empty slide as a light grey." if spec.white_balance else "."),
         f"Temperature {bundle.temperature:.3f}; refused below a confidence of {bundle.refusal.minimum_confidence:.3f} "
-        f"or beyond a distance of {bundle.refusal.maximum_distance:.1f} from the known cells, or where the "
+        f"or where distance from the known cells and energy together exceed what 99 % of them keep, or where the "
         f"found cell is not blue-violet (below {bundle.refusal.minimum_stain:.2f}). Prediction sets are made "
         f"for a coverage of {bundle.refusal.coverage:.0%} of each class. All of these were chosen on `val`.",
         "",

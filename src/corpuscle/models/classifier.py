@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-__all__ = ["Classifier", "ClassifierOutput", "FlatClassifier", "ResidualBackbone", "plain_convolutions"]
+__all__ = ["Classifier", "ClassifierOutput", "FlatClassifier", "ResidualBackbone", "mixed_styles", "plain_convolutions"]
 
 
 class ClassifierOutput(NamedTuple):
@@ -103,6 +103,28 @@ def _mixed(batch: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
     return torch.cat([own.to(batch.dtype), batch[:, half:]], 1)
 
 
+def mixed_styles(batch: torch.Tensor, *, parameter: float = 0.1) -> torch.Tensor:
+    """Give each picture a part of the mean and spread that another picture has in each channel (MixStyle).
+
+    Stain and camera show in these two numbers much more than the cell does (Zhou et al. 2021, arXiv 2104.02008). Chance
+    comes from torch's own generator, as that of dropout does. What is traded counts as given: no gradient flows there.
+
+    Args:
+        batch: NxCxHxW, features.
+        parameter: Both parameters of the Beta distribution from which the share of the other is drawn.
+    """
+    n = len(batch)
+    values = batch.float()
+    with torch.no_grad():
+        mean = values.mean((2, 3), keepdim=True)
+        spread = torch.sqrt(values.var((2, 3), keepdim=True, correction=0) + 1e-6)
+        others = torch.randperm(n)
+        share = torch.distributions.Beta(parameter, parameter).sample((n, 1, 1, 1))
+        gain = torch.lerp(spread, spread[others], share) / spread
+        shift = torch.lerp(mean, mean[others], share) - mean * gain
+    return (values * gain + shift).to(batch.dtype)
+
+
 class _Residual(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016); the shortcut pools before its 1x1 convolution."""
 
@@ -136,7 +158,8 @@ class ResidualBackbone(nn.Sequential):
         """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution.
 
         The blocks of the first `mixed` stages have instance norm in half of the channels behind their first
-        convolution.
+        convolution. In training, `style_mixing` is the share of batches whose styles are mixed behind the first two
+        stages.
         """
         layers: list[nn.Module] = [nn.Conv2d(3, stem, 3, stride, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
         before = stem
@@ -146,3 +169,14 @@ class ResidualBackbone(nn.Sequential):
                 before = width
         super().__init__(*layers)
         self.width = before
+        self.style_mixing = 0.0
+        self._mixed_behind = tuple(2 + sum(depths[: stage + 1]) for stage in range(min(2, len(depths) - 1)))
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the last features, NxDxhxw, of a batch Nx3xHxW."""
+        mixing = self.training and self.style_mixing > 0 and bool(torch.rand(()) < self.style_mixing)
+        for place, layer in enumerate(self):
+            batch = layer(batch)
+            if mixing and place in self._mixed_behind:
+                batch = mixed_styles(batch)
+        return batch

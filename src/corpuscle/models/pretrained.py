@@ -158,7 +158,10 @@ def reestimate_norms(network: nn.Module, batches: Iterable[torch.Tensor]) -> int
     for layer in norms:
         layer.reset_running_stats()
         layer.momentum = None
-    network.train()
+    # Only the norms: what else is at random in training would be measured too.
+    network.eval()
+    for layer in norms:
+        layer.train()
     for batch in batches:
         network(batch)
     for layer, momentum in zip(norms, momenta, strict=True):

@@ -149,7 +149,9 @@ def timm_name(name: str) -> str:
     return name[5:] if name.startswith("timm:") else ZOO[name].timm
 
 
-def build(name: str, n_classes: int, *, dropout: float = 0.0, input_px: int = 0) -> CellNetwork:
+def build(
+    name: str, n_classes: int, *, dropout: float = 0.0, input_px: int = 0, style_mixing: float = 0.0
+) -> CellNetwork:
     """Build a network with random weights.
 
     Args:
@@ -157,13 +159,16 @@ def build(name: str, n_classes: int, *, dropout: float = 0.0, input_px: int = 0)
         n_classes: Width of the answer, at least 2.
         dropout: Share of the embedding that is dropped in training.
         input_px: Side of the input; the row's own if 0. Only networks that flatten depend on it.
+        style_mixing: Share of the training batches in which pictures trade a part of their style; see `mixed_styles`.
 
     Raises:
         UnknownNameError: There is no network of that name.
-        UsageError: Fewer than two classes, or pictures too small for the network.
+        UsageError: Fewer than two classes, pictures too small for the network, or one that mixes no styles.
     """
     if n_classes < 2:
         raise UsageError(f"A classifier needs at least two classes, not {n_classes}.")
+    if style_mixing:
+        return _mixing(build(name, n_classes, dropout=dropout, input_px=input_px), name, style_mixing)
     if name.startswith("timm:"):
         _check_timm(name[5:])
         return _timm_pooled(name[5:])(Plan(n_classes, input_px, dropout))
@@ -174,6 +179,17 @@ def build(name: str, n_classes: int, *, dropout: float = 0.0, input_px: int = 0)
     if side < row.least_px:
         raise UsageError(f"The network {name} needs pictures of {row.least_px} px or more, not {side}. Set input_px.")
     return row.make(Plan(n_classes, side, dropout))
+
+
+def _mixing(network: CellNetwork, name: str, share: float) -> CellNetwork:
+    """Let a network mix styles in training."""
+    if not isinstance(network.backbone, ResidualBackbone):
+        able = ", ".join(key for key, row in ZOO.items() if key.startswith("corpuscle") and not row.timm)
+        raise UsageError(
+            f"The network {name} cannot mix styles. Set model.style_mixing to 0, or choose one of: {able}."
+        )
+    network.backbone.style_mixing = share
+    return network
 
 
 def _check_timm(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from corpuscle.errors import DataError
 from corpuscle.models.bundle import Reference, RefusalRule
 
-__all__ = ["fit_reference", "fit_refusal", "fit_temperature", "prediction_set", "softmax"]
+__all__ = ["energy", "fit_reference", "fit_refusal", "fit_temperature", "prediction_set", "softmax"]
 
 Floats = npt.NDArray[np.float64]
 _COVERAGE = 0.99
@@ -27,6 +28,16 @@ def softmax(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Float
     scaled -= scaled.max(axis=1, keepdims=True)
     powers = np.exp(scaled)
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def energy(logits: npt.NDArray[np.floating], temperature: float = 1.0) -> Floats:
+    """Return the free energy (N float64) of logits (NxK) divided by the temperature: high where no class answers.
+
+    After Liu et al. 2020, "Energy-based out-of-distribution detection".
+    """
+    scaled = logits.astype(np.float64) / temperature
+    most = scaled.max(axis=1)
+    return np.asarray(-(most + np.log(np.exp(scaled - most[:, None]).sum(axis=1))))
 
 
 def fit_temperature(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> float:
@@ -88,13 +99,15 @@ def fit_refusal(
     distances: npt.NDArray[np.floating],
     classes: Sequence[str],
     *,
+    energies: npt.NDArray[np.floating] | None = None,
     stains: npt.NDArray[np.floating] | None = None,
 ) -> RefusalRule:
     """Choose the thresholds of a bundle on `val`.
 
     The least confidence is the lowest one that leaves at least 99.9 % of the accepted cells right, as long as it
-    refuses no more than 3 % of the cells. The largest distance keeps 99 % of the cells. The least stain is half of
-    what 99.5 % of the cells exceed, since another laboratory's stain is weaker without being wrong. A class leaves the
+    refuses no more than 3 % of the cells. Distance and energy are each measured from their median in units of what 99 %
+    of the cells stay under; the largest sum of both keeps 99 % of the cells. The least stain is half of what 99.5 % of
+    the cells exceed, since another laboratory's stain is weaker without being wrong. A class leaves the
     prediction set below a probability that 99 % of its cells exceed with a confidence of 95 % (class-conditional and
     training-conditional conformal prediction: Vovk 2012, "Conditional validity of inductive conformal predictors"):
     one validation set that happens to be easy must not make the promise hollow. A class with fewer than 299 cells takes
@@ -105,6 +118,7 @@ def fit_refusal(
         labels: N places of the true classes.
         distances: N distances of the embeddings from the known cells.
         classes: The K keys.
+        energies: N energies of the calibrated logits; without them distance alone decides.
         stains: N values of `Framing.stain`; without them the rule does not look at the stain.
 
     Raises:
@@ -123,9 +137,20 @@ def fit_refusal(
         if not len(own):
             raise DataError(f"The validation split has no {key}, so its prediction set cannot be fitted.")
         thresholds[key] = float(own[_missed(len(own))])
-    distance = max(float(np.quantile(distances, _KNOWN_SHARE)), 1e-6)
     stain = 0.5 * float(np.quantile(stains, 1 - _STAINED_SHARE)) if stains is not None else 0.0
-    return RefusalRule(minimum, distance, _COVERAGE, thresholds, max(stain, 0.0))
+    middle, far = _unit(distances)
+    rule = RefusalRule(minimum, far, _COVERAGE, thresholds, max(stain, 0.0), typical_distance=max(middle, 0.0))
+    if energies is not None:
+        middle, far = _unit(energies)
+        rule = replace(rule, typical_energy=middle, energy_span=far - middle)
+    found = rule.strangeness(distances, np.zeros(len(distances)) if energies is None else energies)
+    return replace(rule, maximum_strangeness=max(float(np.quantile(found, _KNOWN_SHARE)), 1e-6))
+
+
+def _unit(values: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Return the median of the values of known cells, and what 99 % of them stay under, which is more."""
+    middle, far = (float(value) for value in np.quantile(values.astype(np.float64), [0.5, _KNOWN_SHARE]))
+    return middle, max(far, middle + 1e-6)
 
 
 def _missed(n: int) -> int:

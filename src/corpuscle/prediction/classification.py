@@ -15,7 +15,7 @@ import numpy.typing as npt
 from corpuscle.data.images import find_images, read_picture
 from corpuscle.errors import CorpuscleError, UnknownNameError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle, load_bundle
-from corpuscle.prediction.calibration import prediction_set, softmax
+from corpuscle.prediction.calibration import energy, prediction_set, softmax
 from corpuscle.prediction.describing import open_describer
 from corpuscle.prediction.engine import Engine, Outputs
 from corpuscle.prediction.refusal import refusal_reasons
@@ -84,25 +84,30 @@ class CellReader:
         self, outputs: Outputs, crops: Image8, framings: Sequence[Framing], files: Sequence[str]
     ) -> list[Prediction]:
         probabilities = softmax(outputs.logits, self.bundle.temperature)
-        distances = self._reference.distance(outputs.embedding)
+        strange = self.strangeness(outputs)
         answers = [
-            self._prediction(row, float(distance), framing, file, measure_quality(crop, framing))
-            for row, distance, framing, file, crop in zip(probabilities, distances, framings, files, crops, strict=True)
+            self._prediction(row, float(value), framing, file, measure_quality(crop, framing))
+            for row, value, framing, file, crop in zip(probabilities, strange, framings, files, crops, strict=True)
         ]
         return self._describer.describe(answers, outputs.embedding) if self._describer else answers
+
+    def strangeness(self, outputs: Outputs) -> npt.NDArray[np.float64]:
+        """Say how foreign the cells are to the bundle, N float64; it refuses above 1."""
+        distances = self._reference.distance(outputs.embedding)
+        return self.bundle.refusal.strangeness(distances, energy(outputs.logits, self.bundle.temperature))
 
     def run_network(self, batch: npt.NDArray[np.float32], *, features: bool = False) -> Outputs:
         """Run the network alone on a batch (Nx3xSxS float32, scaled as the bundle's preprocessing says)."""
         return self._engine.run(batch, features=features)
 
     def _prediction(
-        self, probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, file: str, quality: Quality
+        self, probabilities: npt.NDArray[np.float64], strange: float, framing: Framing, file: str, quality: Quality
     ) -> Prediction:
         rule, classes = self.bundle.refusal, self.bundle.classes
         place = int(probabilities.argmax())
         confidence = float(probabilities[place])
         method = self.bundle.preprocessing.framing.method if self.framing == "auto" else self.framing
-        reasons = refusal_reasons(probabilities, distance, framing, self.bundle, wants_cell=method in _CELL_METHODS)
+        reasons = refusal_reasons(probabilities, strange, framing, self.bundle, wants_cell=method in _CELL_METHODS)
         reasons += faults(quality)
         return Prediction(
             file=file,
@@ -112,7 +117,7 @@ class CellReader:
             refused=bool(reasons),
             reason="; ".join(reasons),
             prediction_set=prediction_set(probabilities, classes, rule),
-            distance=distance / rule.maximum_distance,
+            distance=max(strange, 0.0),
             framing=framing,
             notes=remarks(quality),
         )

@@ -17,7 +17,7 @@ from corpuscle.errors import DataError
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle, write_manifest
 from corpuscle.models.card import model_card
-from corpuscle.prediction.calibration import fit_reference, fit_refusal, fit_temperature, softmax
+from corpuscle.prediction.calibration import energy, fit_reference, fit_refusal, fit_temperature, softmax
 from corpuscle.prediction.classification import BATCH, default_workers
 from corpuscle.prediction.engine import Engine
 from corpuscle.preprocessing.transforms import prepare, to_batch
@@ -113,6 +113,7 @@ def refit(
         val.labels,
         reference.distance(val.embedding),
         bundle.classes,
+        energies=energy(val.logits, temperature),
         stains=np.asarray([framing.stain for framing in val.framings]) if bundle.refusal.minimum_stain > 0 else None,
     )
     changed = dataclasses.replace(bundle, temperature=temperature, refusal=rule)

@@ -18,13 +18,13 @@ _NEARLY_EQUAL = 0.5
 
 
 def refusal_reasons(
-    probabilities: npt.NDArray[np.float64], distance: float, framing: Framing, bundle: Bundle, *, wants_cell: bool
+    probabilities: npt.NDArray[np.float64], strangeness: float, framing: Framing, bundle: Bundle, *, wants_cell: bool
 ) -> tuple[str, ...]:
     """Apply the thresholds of a bundle to one answer.
 
     Args:
         probabilities: K calibrated probabilities, in the order of the bundle's classes.
-        distance: Distance of the embedding from the known cells.
+        strangeness: What `RefusalRule.strangeness` gave.
         framing: What was judged.
         bundle: Its classes and thresholds.
         wants_cell: Whether a stained cell was looked for.
@@ -37,7 +37,7 @@ def refusal_reasons(
         reasons.append(NO_CELL)
     elif framing.method == "cell" and framing.stain < rule.minimum_stain:
         reasons.append(NOT_STAINED)
-    if distance > rule.maximum_distance:
+    if strangeness > 1:
         reasons.append(UNLIKE)
     # Between which classes the model wavers says nothing where there is no cell that it knows.
     if not reasons and probabilities.max() < rule.minimum_confidence:

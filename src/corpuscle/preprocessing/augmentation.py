@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from corpuscle.errors import UnknownNameError
+from corpuscle.errors import UnknownNameError, UsageError
+from corpuscle.preprocessing.surroundings import with_surroundings_of
 
 __all__ = ["PRESETS", "AugmentationSpec", "augment", "preset", "recolored"]
 
 _WHITE = 240 / 255
+_EMPTY_SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class AugmentationSpec:
         blur: Share of the pictures that lose resolution.
         noise: Largest standard deviation of the sensor noise, of full scale.
         tight: Share of the pictures whose surroundings are painted over, as in crops cut close to the cell.
+        background: Share of the pictures whose cell is put on the surroundings of another picture of the batch, or,
+            one in four of these, on empty slide.
     """
 
     rotation_deg: float = 0.0
@@ -56,10 +60,12 @@ class AugmentationSpec:
     blur: float = 0.0
     noise: float = 0.0
     tight: float = 0.0
+    background: float = 0.0
 
     def scaled(self, strength: float) -> AugmentationSpec:
         """Return the spec with the changes of color and sharpness scaled by `strength`; geometry stays."""
-        color = ("stain", "mixing", "tint", "contrast", "gradient", "grey", "blur", "noise", "tight")
+        color = ("stain", "mixing", "tint", "contrast", "gradient", "grey", "blur", "noise", "tight",
+                 "background")  # fmt: skip
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return AugmentationSpec(**{k: v * strength if k in color else v for k, v in values.items()})
 
@@ -136,9 +142,14 @@ def augment(
 
     Returns:
         Nx3xSxS float32 in [0, 1].
+
+    Raises:
+        UsageError: `background` needs the whole batch, and these are some of its rows.
     """
     draw = _Draw(generator, total or len(crops), rows or slice(None))
     batch = crops.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255.0)
+    if spec.background:
+        batch = _background(batch, spec, draw, widen)
     batch = _surroundings(batch, spec, draw, widen)
     return _recolored(_move(batch, spec, draw, size_px, widen), spec, draw)
 
@@ -148,7 +159,7 @@ def recolored(batch: torch.Tensor, spec: AugmentationSpec, *, generator: torch.G
 
     Args:
         batch: Nx3xSxS float32 in [0, 1], white-balanced.
-        spec: Ranges of the changes; those of geometry, and `tight`, are not used.
+        spec: Ranges of the changes; those of geometry, `tight` and `background` are not used.
         generator: Source of all random numbers.
 
     Returns:
@@ -164,6 +175,18 @@ def _recolored(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw) -> torc
     if spec.noise:
         batch = _noise(batch, spec, draw)
     return batch.clamp_(0.0, 1.0)
+
+
+def _background(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw, widen: float) -> torch.Tensor:
+    """Put some of the cells on the surroundings of others."""
+    if len(batch) != draw.n:
+        raise UsageError("The change `background` takes surroundings from all of a batch. Give all of its crops.")
+    chosen = (draw.uniform() < spec.background).nonzero()[:, 0]
+    others = torch.randperm(draw.n, generator=draw.generator)[chosen]
+    empty = (draw.uniform() < _EMPTY_SHARE)[chosen]
+    if len(chosen):
+        batch[chosen] = with_surroundings_of(batch[chosen], batch[others], widen, empty=empty)
+    return batch
 
 
 def _surroundings(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw, widen: float) -> torch.Tensor:

@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 
 from corpuscle import __version__
 from corpuscle.data.catalog import DATASETS
-from corpuscle.data.labeled import LABELED_SETS, LabeledCell
+from corpuscle.data.labeled import DRAWN_SETS, LABELED_SETS, LabeledCell
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
-from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, write_manifest
+from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, load_bundle, write_manifest
 from corpuscle.models.card import model_card
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
 from corpuscle.models.zoo import CellNetwork, build
-from corpuscle.prediction.calibration import fit_reference, fit_refusal, fit_temperature, softmax
+from corpuscle.prediction.calibration import energy, fit_reference, fit_refusal, fit_temperature, softmax
 from corpuscle.prediction.engine import Engine
 from corpuscle.preprocessing.transforms import PreprocessingSpec, to_batch
 from corpuscle.training.checkpoint import save_weights
@@ -43,13 +43,18 @@ def training_row(dataset: str, split: str, cells: Sequence[LabeledCell]) -> dict
     # Protocols of a set have its name and more behind it: kaggle-wbc-random, bccd-leukocytes.
     names = [name for name in DATASETS if dataset == name or dataset.startswith(f"{name}-")]
     row = DATASETS[max(names, key=len)] if names and dataset in LABELED_SETS else None
+    licence, citation = "not stated", "pictures of the user"
+    if row:
+        licence, citation = row.licence, row.citation
+    elif dataset in DRAWN_SETS:
+        licence, citation = "that of Corpuscle", "drawn by Corpuscle"
     return {
         "dataset": dataset if row else Path(dataset).name,
         "split": split,
         "n": len(cells),
         "sha256": hashlib.sha256(listing.encode()).hexdigest(),
-        "licence": row.licence if row else "not stated",
-        "citation": row.citation if row else "pictures of the user",
+        "licence": licence,
+        "citation": citation,
     }
 
 
@@ -151,6 +156,12 @@ def _attribution(recipe: Recipe, training_data: tuple[dict[str, object], ...]) -
     lines = [f"Trained on {row['dataset']} ({row['licence']}): {row['citation']}." for row in training_data]
     if recipe.model.pretrained:
         lines.append(pretrained_about(recipe.model.name, recipe.model.pretrained))
+    if recipe.lessons.teacher:
+        teacher = load_bundle(recipe.lessons.teacher)
+        lines.append(f"Taught by the bundle {teacher.name} {teacher.version}. " + " ".join(teacher.attribution))
+    if recipe.lessons.attributes:
+        row = DATASETS["wbcatt"]
+        lines.append(f"Attributes learned beside the classes, of {row.name} ({row.licence}): {row.citation}.")
     return tuple(lines)
 
 
@@ -167,7 +178,8 @@ def _calibrate(bundle: Bundle, train: CropSet, val: CropSet, stains: npt.NDArray
     temperature = fit_temperature(logits, val.labels)
     probabilities = softmax(logits, temperature)
     distances = reference.distance(embeddings)
-    rule = fit_refusal(probabilities, val.labels, distances, bundle.classes, stains=stains)
+    energies = energy(logits, temperature)
+    rule = fit_refusal(probabilities, val.labels, distances, bundle.classes, energies=energies, stains=stains)
     right = int((probabilities.argmax(axis=1) == val.labels).sum())
     interval = wilson_interval(right, len(val.labels))
     metrics = (

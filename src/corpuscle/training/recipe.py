@@ -18,6 +18,7 @@ __all__ = [
     "AugmentationRecipe",
     "BundleRecipe",
     "DataRecipe",
+    "LessonsRecipe",
     "ModelRecipe",
     "OptimizerRecipe",
     "Recipe",
@@ -29,12 +30,16 @@ _RANGES = {
     "data.limit": (0, math.inf),
     "data.balance": (0, 1),
     "model.dropout": (0, 1),
+    "model.style_mixing": (0, 1),
+    "augmentation.mixup": (0, math.inf),
     "augmentation.cooldown_epochs": (0, math.inf),
     "augmentation.cooldown_strength": (0, math.inf),
     "optimizer.weight_decay": (0, math.inf),
     "optimizer.warmup": (0, 1),
     "optimizer.plateau_patience": (1, math.inf),
     "optimizer.label_smoothing": (0, 1),
+    "lessons.teacher_share": (0, 1),
+    "lessons.attributes": (0, math.inf),
     "run.seed": (0, 10**8),
     "run.early_stopping": (0, math.inf),
     "run.threads": (0, math.inf),
@@ -101,6 +106,9 @@ class ModelRecipe:
         stages: What is trained when: tables with `epoch` (the first one, from 1) and `train` (beginnings of weights'
             names, as `head` or `backbone.net.blocks.6`; an empty one is all). Norms of frozen parts keep their
             statistics. All of the network from the start, if not given.
+        style_mixing: Share of the batches whose pictures trade a part of the mean and spread of each channel behind
+            the first two stages, as if they were stained like another of the batch (MixStyle, Zhou et al. 2021); for
+            our residual networks.
     """
 
     name: str = "corpuscle_s"
@@ -108,6 +116,7 @@ class ModelRecipe:
     start: dict[str, Any] = field(default_factory=dict)
     pretrained: str = ""
     stages: tuple[dict[str, Any], ...] = ()
+    style_mixing: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse stages that nobody could follow."""
@@ -130,12 +139,16 @@ class AugmentationRecipe:
         overrides: Single ranges that differ from the preset.
         cooldown_epochs: Number of last epochs with weaker changes of color and sharpness.
         cooldown_strength: How strong these are then, as a fraction.
+        mixup: Above 0, each picture is blended with another one of its batch, and so are their labels (Zhang et al.
+            2018). The share of the other, at most a half, comes from a Beta distribution with this parameter: 0.2
+            leaves most pictures nearly alone, 1 takes any share as often as another.
     """
 
     preset: str = "strong"
     overrides: dict[str, Any] = field(default_factory=dict)
     cooldown_epochs: int = 0
     cooldown_strength: float = 0.5
+    mixup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +177,35 @@ class OptimizerRecipe:
     clip_norm: float = 2.0
     label_smoothing: float = 0.05
     rates: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LessonsRecipe:
+    """What is learned beside the labels. It costs training time alone: the bundle has the same network without it.
+
+    Attributes:
+        teacher: A bundle (a shipped one's name or a folder) whose answers to the training pictures are learned beside
+            the labels (Hinton et al. 2015). It judges each picture once, unchanged, in its own framing and size, and
+            must know all classes that are learned.
+        teacher_share: Share of the loss that comes from the teacher's answers; the labels have the rest.
+        temperature: Divisor of the logits of teacher and pupil when their answers are compared; above 1 the teacher's
+            second thoughts count more.
+        attributes: Weight of telling the eleven attributes that WBCAtt annotates, in the loss; 0 for not. Pictures
+            without them, and those of WBCAtt's own val and test lists, only teach their class.
+        without_labels: Learn nothing but that two changed views of a picture are the same cell, and look at no label;
+            for a recipe that another one names in `model.start`. Its last epoch counts as its best.
+    """
+
+    teacher: str = ""
+    teacher_share: float = 0.5
+    temperature: float = 2.0
+    attributes: float = 0.0
+    without_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse lessons that exclude each other."""
+        if self.without_labels and (self.teacher or self.attributes):
+            raise RecipeError("lessons.without_labels leaves nothing to a teacher or to attributes. Leave them out.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +262,7 @@ class Recipe:
     model: ModelRecipe = field(default_factory=ModelRecipe)
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    lessons: LessonsRecipe = field(default_factory=LessonsRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     bundle: BundleRecipe = field(default_factory=BundleRecipe)
 
@@ -239,6 +282,7 @@ class Recipe:
             "optimizer.learning_rate": self.optimizer.learning_rate,
             "optimizer.clip_norm": self.optimizer.clip_norm,
             "data.widen": self.data.widen,
+            "lessons.temperature": self.lessons.temperature,
         }
         for key, number in positive.items():
             if not (number > 0 and math.isfinite(number)):
@@ -252,7 +296,12 @@ class Recipe:
         self._check_the_rest()
 
     def _check_the_rest(self) -> None:
-        """Refuse numbers of tables and single keys with ranges of their own."""
+        """Refuse what excludes each other, and numbers of tables and single keys with ranges of their own."""
+        taught = self.lessons.teacher or self.lessons.attributes or self.lessons.without_labels
+        if self.augmentation.mixup and taught:
+            raise RecipeError(
+                "augmentation.mixup blends labels, which lessons cannot follow. Leave out one of the two."
+            )
         for key, factor in self.optimizer.rates.items():
             if not (isinstance(factor, (int, float)) and math.isfinite(factor) and factor >= 0):
                 raise RecipeError(f"optimizer.rates.{key} must be a number of 0 or more, not {factor!r}.")
