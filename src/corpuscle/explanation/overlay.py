@@ -7,6 +7,7 @@ thin ones, refused cells dashed ones.
 from __future__ import annotations
 
 import math
+import statistics
 from functools import lru_cache
 from typing import Final
 
@@ -88,7 +89,7 @@ def _text_size(reading: FieldReading, factor: int) -> int:
     """Return a size that suits the erythrocytes, or whatever cells there are."""
     sides = [cell.box[2] - cell.box[0] for cell in reading.cells if cell.kind == "erythrocyte"]
     sides = sides or [cell.box[2] - cell.box[0] for cell in reading.cells] or [40.0]
-    return int(min(max(0.24 * float(np.median(sides)) / factor, _SMALLEST_TEXT), _LARGEST_TEXT))
+    return int(min(max(0.24 * statistics.median(sides) / factor, _SMALLEST_TEXT), _LARGEST_TEXT))
 
 
 def _draw_box(pen: ImageDraw.ImageDraw, cell: FieldCell, box: Box, color: Color) -> None:
