@@ -20,6 +20,7 @@ from corpuscle.errors import CorpuscleError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle
 from corpuscle.prediction.cell_naming import CellNamer
+from corpuscle.prediction.cell_sizes import small_leukocytes_as_platelets
 from corpuscle.prediction.classification import CellReader, default_workers
 from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
@@ -159,7 +160,9 @@ class FieldReader:
         measured = known or measure_field(
             self.detector, source, um_per_px=self.um_per_px or part.um_per_px, usual_um_per_px=usual_um_per_px
         )
-        found, on_border = clean_detections(measured.detections, source.width_px, source.height_px)
+        size = (source.width_px, source.height_px)
+        sized = small_leukocytes_as_platelets(measured.detections, measured.ruler.um_per_px, *size)
+        found, on_border = clean_detections(sized, *size)
         erythrocyte_px = self.detector.erythrocyte_px / measured.ruler.scale
         order = reading_order(found.boxes, erythrocyte_px)
         found = Detections(found.boxes[order], found.scores[order], found.kinds[order])

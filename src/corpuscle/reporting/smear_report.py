@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -229,11 +230,17 @@ def _findings(values: dict[str, Any]) -> Iterator[str]:
     yield "<ul>"
     for finding in values["findings"]:
         cells = finding["cells"]
-        listed = ", ".join(f"{escape(Path(cell['file']).name)} {cell['number']}" for cell in cells[:20])
+        listed = escape(_listed(cells[:20]))
         more = f" and {len(cells) - 20} more" if len(cells) > 20 else ""
         behind = f'<br><span class="muted">Cells: {listed}{more}</span>' if cells else ""
         yield f"<li>{escape(finding['text'])}{behind}</li>"
     yield "</ul><p class='muted'>Suggestions for a person to check, never a diagnosis.</p>"
+
+
+def _listed(cells: Sequence[dict[str, Any]]) -> str:
+    """Name cells by file and number, each file once where its cells follow each other."""
+    runs = groupby(cells, key=lambda cell: str(cell["file"]))
+    return "; ".join(f"{Path(file).name} {', '.join(str(cell['number']) for cell in own)}" for file, own in runs)
 
 
 def _gallery(read: _Run) -> Iterator[str]:
@@ -311,9 +318,16 @@ def _refused(read: _Run) -> Iterator[str]:
     yield _table(("field", "cell", "kind", "nearest class", "why"), rows)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: frozenset[str] = frozenset()) -> str:
-    """Make a table of plain text that a phone shows row by row; columns of numbers are set to the right."""
-    marks = ['class="number" ' if head in numbers else "" for head in heads]
+def _table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    numbers: frozenset[str] = frozenset(),
+    hashes: frozenset[str] = frozenset(),
+) -> str:
+    """Make a table of plain text that a phone shows row by row; numbers are set to the right, hashes small."""
+    looks = dict.fromkeys(numbers, 'class="number" ') | dict.fromkeys(hashes, 'class="hash" ')
+    marks = [looks.get(head, "") for head in heads]
     top = "".join(f"<th {mark}>{head}</th>" for head, mark in zip(heads, marks, strict=True))
     lines = [
         "".join(
@@ -358,15 +372,15 @@ def _fields(read: _Run) -> Iterator[str]:
 
 
 def _origin(values: dict[str, Any]) -> Iterator[str]:
-    yield "<h2>Where this comes from</h2><table><tr><th>what</th><th>name</th><th>SHA-256</th></tr>"
+    rows = []
     for role, model in values["models"].items():
-        name = f"{model['name']} {model['version']}".strip()
-        yield f"<tr><td>{escape(role)}</td><td>{escape(name)}</td><td class='hash'>{escape(model['sha256'])}</td></tr>"
-        for row in model.get("training_data", []):
-            text = f"{row['dataset']}, {row['split']}, {row['n']} cells"
-            yield (
-                f"<tr><td>trained on</td><td>{escape(text)}</td><td class='hash'>{escape(str(row['sha256']))}</td></tr>"
-            )
-    for field in values["fields"]:
-        yield f"<tr><td>field</td><td>{escape(field['file'])}</td><td class='hash'>{escape(field['sha256'])}</td></tr>"
-    yield f"</table><p class='muted'>Made by Corpuscle {__version__} from a run of {escape(values['corpuscle'])}.</p>"
+        rows.append((role, f"{model['name']} {model['version']}".strip(), model["sha256"]))
+        learned = "fields" if role == "detector" else "cells"
+        rows += [
+            ("trained on", f"{row['dataset']}, {row['split']}, {row['n']} {learned}", str(row["sha256"]))
+            for row in model.get("training_data", [])
+        ]
+    rows += [("field", field["file"], field["sha256"]) for field in values["fields"]]
+    yield "<h2>Where this comes from</h2>"
+    yield _table(("what", "name", "SHA-256"), rows, hashes=frozenset({"SHA-256"}))
+    yield f"<p class='muted'>Made by Corpuscle {__version__} from a run of {escape(values['corpuscle'])}.</p>"

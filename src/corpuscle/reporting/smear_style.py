@@ -11,12 +11,13 @@ STYLE = """
   --rule: #3a424d; --back: #14181d; --page: #20262d; --usual: #2c4765; --point: #6fb0ff; --caution: #ff9a5c; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1rem; max-width: 60rem; color: var(--ink); background: var(--back);
-  font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+  font: 16px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; overflow-wrap: break-word; }
+ul { padding-left: 1.2rem; }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; padding-top: .8rem; border-top: 1px solid var(--rule); }
 p.notice { margin: 0 0 1rem; padding: .6rem .9rem; border: 2px solid var(--caution); font-weight: 600; }
 p.warning { padding: .5rem .9rem; border-left: 4px solid var(--caution); background: var(--page); }
-p.muted, td.muted, figcaption { color: var(--muted); font-size: .88rem; }
+.muted, figcaption { color: var(--muted); font-size: .88rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--rule); vertical-align: top;
   overflow-wrap: anywhere; }
