@@ -8,6 +8,7 @@ work together; `{rank}` in OUTPUT gives each a folder of its own.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from corpuscle.training.crops import CropSet
+from corpuscle.training.lessons import ATTRIBUTE_VALUES
 from corpuscle.training.recipe import Recipe
 
 CLASSES = ("neutrophil", "lymphocyte", "platelet")
@@ -55,6 +57,16 @@ def toy_crops() -> tuple[CropSet, CropSet]:
     return crop_set(N_TRAIN, round(INPUT_PX * WIDEN), 1), crop_set(N_VAL, INPUT_PX, 2)
 
 
+def taught(train: CropSet) -> CropSet:
+    """The same crops with a teacher's answers, and attributes of every second picture."""
+    generator = np.random.default_rng(7)
+    answers = generator.normal(0, 1, (len(train.labels), len(CLASSES))).astype(np.float32)
+    answers[np.arange(len(answers)), train.labels] += 4
+    attributes = np.stack([(train.labels + 1) % len(values) for values in ATTRIBUTE_VALUES.values()], axis=1)
+    attributes[::2] = -1
+    return dataclasses.replace(train, answers=answers, attributes=attributes)
+
+
 def main() -> None:
     """Fit as the command line says."""
     from corpuscle.errors import CorpuscleError
@@ -66,7 +78,9 @@ def main() -> None:
     try:
         with join() as processes:
             recipe, output = toy_recipe(**json.loads(sys.argv[2])), Path(sys.argv[1].format(rank=processes.rank))
-            fit(recipe, *toy_crops(), len(CLASSES), output, processes=processes)
+            train, val = toy_crops()
+            train = taught(train) if recipe.lessons.teacher else train
+            fit(recipe, train, val, len(CLASSES), output, processes=processes)
     except CorpuscleError as error:
         sys.exit(f"toy_fit: {error}")
     print(f"start {start}: {len(steps)} steps")

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from corpuscle.explanation.lettering import text_mask
 from corpuscle.explanation.palette import CLASS_COLORS, INK, WHITE, Color, ink_on
 from corpuscle.prediction.field_formats import category_of
-from corpuscle.prediction.tiling import FieldSource
+from corpuscle.prediction.tiling import FieldSource, picture_of
 from corpuscle.records import FieldCell, FieldReading
 
 __all__ = ["UNNAMED", "cell_color", "draw_overlay"]
@@ -57,10 +57,11 @@ def draw_overlay(reading: FieldReading, source: FieldSource, *, longest_px: int 
     # Erythrocytes first, so that what matters more is never covered.
     order = {"erythrocyte": 0, "platelet": 1, "leukocyte": 2}
     cells = sorted(reading.cells, key=lambda cell: order[cell.kind])
-    for cell in cells:
-        _draw_box(pen, cell, _scaled(cell, factor))
-    for cell in cells:
-        _draw_number(canvas, cell, _scaled(cell, factor), text_px)
+    places = [(cell, _scaled(cell, factor), cell_color(category_of(cell))) for cell in cells]
+    for cell, box, color in places:
+        _draw_box(pen, cell, box, color)
+    for cell, box, color in places:
+        _draw_number(canvas, cell, box, _plate(cell.number, text_px, color))
     return np.asarray(canvas)
 
 
@@ -68,12 +69,12 @@ def _shrunk(source: FieldSource, factor: int) -> Image.Image:
     """Return the picture, averaged over squares of `factor` pixels, read in strips."""
     width, height = source.width_px, source.height_px
     if factor == 1:
-        return Image.fromarray(np.array(source.read(0, 0, width, height)))
+        return picture_of(source, 0, 0, width, height).copy()
     canvas = Image.new("RGB", (math.ceil(width / factor), math.ceil(height / factor)))
     step = max(1, _STRIP_PX // factor) * factor
     for top in range(0, height, step):
-        strip = source.read(0, top, width, min(step, height - top))
-        canvas.paste(Image.fromarray(np.ascontiguousarray(strip)).reduce(factor), (0, top // factor))
+        strip = picture_of(source, 0, top, width, min(step, height - top))
+        canvas.paste(strip.reduce(factor), (0, top // factor))
     return canvas
 
 
@@ -90,8 +91,7 @@ def _text_size(reading: FieldReading, factor: int) -> int:
     return int(min(max(0.24 * float(np.median(sides)) / factor, _SMALLEST_TEXT), _LARGEST_TEXT))
 
 
-def _draw_box(pen: ImageDraw.ImageDraw, cell: FieldCell, box: Box) -> None:
-    color = cell_color(category_of(cell))
+def _draw_box(pen: ImageDraw.ImageDraw, cell: FieldCell, box: Box, color: Color) -> None:
     if cell.refused:
         _dashed(pen, box, color)
     elif cell.kind == "leukocyte":
@@ -114,10 +114,8 @@ def _dashed(pen: ImageDraw.ImageDraw, box: Box, color: Color) -> None:
             pen.line((x, start, x, min(start + _DASH, bottom)), fill=color, width=2)
 
 
-def _draw_number(canvas: Image.Image, cell: FieldCell, box: Box, text_px: int) -> None:
+def _draw_number(canvas: Image.Image, cell: FieldCell, box: Box, plate: Image.Image) -> None:
     """Set the number on a small plate: in the middle of an erythrocyte, above other cells."""
-    color = cell_color(category_of(cell))
-    plate = _plate(cell.number, text_px, color)
     if cell.kind == "erythrocyte":
         x, y = (box[0] + box[2] - plate.width) // 2, (box[1] + box[3] - plate.height) // 2
     else:

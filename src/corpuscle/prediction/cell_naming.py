@@ -16,7 +16,7 @@ from PIL import Image
 
 from corpuscle import taxonomy
 from corpuscle.prediction.classification import BATCH, CellReader
-from corpuscle.prediction.tiling import FieldSource
+from corpuscle.prediction.tiling import FieldSource, picture_of
 from corpuscle.preprocessing.framing import background_color
 from corpuscle.preprocessing.transforms import prepare
 from corpuscle.records import CELL_KINDS, CellKind, Detections, Framing, Prediction
@@ -58,11 +58,10 @@ def _crop(source: FieldSource, box: tuple[float, float, float, float], side_px: 
     left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     x_min, y_min = max(0, left), max(0, top)
     x_max, y_max = min(source.width_px, left + side), min(source.height_px, top + side)
-    part = source.read(x_min, y_min, x_max - x_min, y_max - y_min)
-    picture = Image.fromarray(np.ascontiguousarray(part))
-    if part.shape[:2] == (side, side):
+    picture = picture_of(source, x_min, y_min, x_max - x_min, y_max - y_min)
+    if picture.size == (side, side):
         return picture
-    red, green, blue = (round(float(value)) for value in background_color(part))
+    red, green, blue = (round(float(value)) for value in background_color(np.asarray(picture)))
     canvas = Image.new("RGB", (side, side), (red, green, blue))
     canvas.paste(picture, (x_min - left, y_min - top))
     return canvas

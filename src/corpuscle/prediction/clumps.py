@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
+from corpuscle.prediction.neighbors import pairs_up_to
 from corpuscle.records import CELL_KINDS
 
 __all__ = ["LEAST_CLUMP", "find_clumps"]
@@ -32,10 +35,10 @@ def find_clumps(
     values = boxes.astype(np.float64)
     middles = (values[:, :2] + values[:, 2:]) / 2
     diameters = np.sqrt((values[:, 2:] - values[:, :2]).prod(axis=1))
-    parent = np.arange(len(values))
+    parent = list(range(len(values)))
     touching = np.zeros(len(values), bool)
     for place, other in _pairs(middles, diameters, kinds):
-        touching[[place, other]] = True
+        touching[place] = touching[other] = True
         first, second = _root(parent, place), _root(parent, other)
         parent[max(first, second)] = min(first, second)
     roots = np.array([_root(parent, place) for place in range(len(values))], np.int64)
@@ -44,28 +47,23 @@ def find_clumps(
     return touching, np.array([numbers.get(int(root), 0) for root in roots], np.int64)
 
 
-def _root(parent: npt.NDArray[np.int64], place: int) -> int:
+def _root(parent: list[int], place: int) -> int:
     while parent[place] != place:
         parent[place] = parent[parent[place]]
-        place = int(parent[place])
+        place = parent[place]
     return place
 
 
 def _pairs(
     middles: npt.NDArray[np.float64], diameters: npt.NDArray[np.float64], kinds: npt.NDArray[np.int64]
-) -> list[tuple[int, int]]:
-    """List the pairs of cells of one kind that lie together; cells are compared with those a little further right."""
-    pairs: list[tuple[int, int]] = []
+) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of cells of one kind that lie together."""
     for kind, name in enumerate(CELL_KINDS):
         own = np.flatnonzero(kinds == kind)
-        own = own[np.argsort(middles[own, 0], kind="stable")]
         if len(own) < 2:
             continue
         x, y, size = middles[own, 0], middles[own, 1], diameters[own]
-        ends = np.searchsorted(x, x + _NEAR[name] * float(size.max()), side="right")
-        for place in range(len(own)):
-            rest = slice(place + 1, int(ends[place]))
-            reach = _NEAR[name] * (size[rest] + size[place]) / 2
-            near = np.flatnonzero(np.hypot(x[rest] - x[place], y[rest] - y[place]) < reach)
-            pairs += [(int(own[place]), int(own[place + 1 + other])) for other in near]
-    return pairs
+        for first, second in pairs_up_to(x, x + _NEAR[name] * float(size.max())):
+            reach = _NEAR[name] * (size[first] + size[second]) / 2
+            near = np.flatnonzero(np.hypot(x[second] - x[first], y[second] - y[first]) < reach)
+            yield from zip(own[first[near]].tolist(), own[second[near]].tolist(), strict=True)

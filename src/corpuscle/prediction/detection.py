@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from corpuscle.errors import BundleError, UnreadableImageError, UsageError
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle, load_detection_bundle
 from corpuscle.prediction.engine import open_session
 from corpuscle.prediction.suppression import decode_maps
 from corpuscle.preprocessing.field_scaling import STRIDE_PX, field_batch, scaled_field
+from corpuscle.preprocessing.framing import Picture, shape_of
 from corpuscle.records import CELL_KINDS, CellKind, Detections
 
 if TYPE_CHECKING:
     from corpuscle.prediction.classical import ClassicalFinder
 
 __all__ = ["FieldDetector", "FieldMaps", "open_detector"]
-
-Image8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class FieldMaps:
 
 class FieldDetector:
     """A detector ready to work; safe to call from several threads at once."""
+
+    takes_pictures: ClassVar[bool] = True
 
     def __init__(self, bundle: DetectionBundle, *, graph: str = "", threads: int = 1) -> None:
         """Open the graph of a bundle.
@@ -92,11 +94,11 @@ class FieldDetector:
         """Score of each kind below which nothing is reported, chosen for counting."""
         return {kind: self.bundle.rules[kind].least_score for kind in CELL_KINDS}
 
-    def detect(self, image: Image8, *, scale: float = 1.0, least_score: float | None = None) -> Detections:
+    def detect(self, image: Picture, *, scale: float = 1.0, least_score: float | None = None) -> Detections:
         """Find the cells of a field or tile.
 
         Args:
-            image: HxWx3 uint8 RGB.
+            image: HxWx3 RGB, as an array of uint8 or as Pillow holds it in mode RGB.
             scale: Factor by which the picture is resized before the network sees it: `erythrocyte_px` over the median
                 diameter of the picture's erythrocytes in pixels.
             least_score: Report everything from this score on instead of what is to be counted.
@@ -110,15 +112,12 @@ class FieldDetector:
         """
         return self.decode(self.maps(image, scale=scale), least_score=least_score)
 
-    def maps(self, image: Image8, *, scale: float = 1.0) -> FieldMaps:
+    def maps(self, image: Picture, *, scale: float = 1.0) -> FieldMaps:
         """Run the network on a field or tile; arguments and errors are those of `detect`."""
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-            raise UnreadableImageError(
-                f"A field must be an array HxWx3 of uint8 (RGB), not {image.dtype} of shape {image.shape}. Convert it."
-            )
+        _check_picture(image)
         if not (scale > 0 and np.isfinite(scale)):
             raise UsageError(f"The scale must be a number above 0, not {scale}.")
-        height, width = image.shape[:2]
+        height, width = shape_of(image)
         if round(max(height, width) * scale) > self.max_side_px + STRIDE_PX:
             raise UsageError(
                 f"A picture of {width}x{height} px at the scale {scale:.3g} is longer than the {self.max_side_px} px "
@@ -169,6 +168,19 @@ class FieldDetector:
         # In the padding beside the picture there is nothing to find.
         there = (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
         return Detections(boxes[there], found.scores[there], found.kinds[there])
+
+
+def _check_picture(image: Picture) -> None:
+    """Refuse what is no picture."""
+    if isinstance(image, Image.Image):
+        if image.mode != "RGB" or 0 in image.size:
+            raise UnreadableImageError(
+                f"A field must be a picture of mode RGB, not {image.mode} of {image.width}x{image.height}. Convert it."
+            )
+    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UnreadableImageError(
+            f"A field must be an array HxWx3 of uint8 (RGB), not {image.dtype} of shape {image.shape}. Convert it."
+        )
 
 
 def open_detector(model: str | os.PathLike[str] = DEFAULT_DETECTOR) -> FieldDetector | ClassicalFinder:

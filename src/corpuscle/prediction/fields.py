@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from corpuscle.data.images import find_images, read_image
+from corpuscle.data.images import find_images, read_picture
 from corpuscle.errors import CorpuscleError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle
@@ -325,7 +325,7 @@ def _opened(field: Field) -> PartOfSlide:
         return field
     if isinstance(field, np.ndarray):
         return PartOfSlide("", ArraySource(_checked(field)))
-    return PartOfSlide(os.fspath(field), ArraySource(read_image(field)))
+    return PartOfSlide(os.fspath(field), ArraySource(read_picture(field)))
 
 
 def _checked(image: npt.NDArray[np.generic]) -> Image8:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from corpuscle.prediction.neighbors import pairs_up_to
 from corpuscle.records import CELL_KINDS, Detections
 
 __all__ = ["clean_detections", "clip_boxes", "overlap_table", "reading_order"]
@@ -25,10 +26,14 @@ def overlap_table(boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floati
     Returns:
         Intersection over union, and the share of each of `boxes` that lies inside the other; NxM each.
     """
-    first, second = boxes[:, None, :].astype(np.float64), others[None, :, :].astype(np.float64)
-    shared = np.clip(np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]), 0, None)
+    return _overlaps(boxes[:, None, :].astype(np.float64), others[None, :, :].astype(np.float64))
+
+
+def _overlaps(boxes: Floats, others: Floats) -> tuple[Floats, Floats]:
+    """Compare boxes with others of the same shape, or one that fits it; answers as those of `overlap_table`."""
+    shared = np.clip(np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]), 0, None)
     area = shared.prod(axis=-1)
-    own, theirs = ((part[..., 2:] - part[..., :2]).prod(axis=-1) for part in (first, second))
+    own, theirs = ((part[..., 2:] - part[..., :2]).prod(axis=-1) for part in (boxes, others))
     return area / np.maximum(own + theirs - area, 1e-9), area / np.maximum(own, 1e-9)
 
 
@@ -56,15 +61,7 @@ def clean_detections(found: Detections, width: int, height: int) -> tuple[Detect
     real = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(axis=1) & np.isfinite(found.boxes).all(axis=1)
     order = np.flatnonzero(real)
     order = order[np.lexsort((boxes[order, 1], boxes[order, 0], -found.scores[order]))]
-    kept: list[int] = []
-    grid = _Grid(boxes[order])
-    for place in order:
-        others = np.array(grid.near(boxes[place]), np.int64)
-        if len(others) and _is_second(boxes, found.kinds, int(place), others):
-            continue
-        kept.append(int(place))
-        grid.add(int(place), boxes[place])
-    chosen = np.array(kept, np.int64)
+    chosen = order[~_seconds(boxes[order], found.kinds[order])]
     chosen = chosen[~_hidden(boxes[chosen], found.kinds[chosen])]
     inside = boxes[chosen]
     edge = np.array([width, height], np.float64) - 1
@@ -72,29 +69,18 @@ def clean_detections(found: Detections, width: int, height: int) -> tuple[Detect
     return Detections(inside.astype(np.float32), found.scores[chosen], found.kinds[chosen]), on_border
 
 
-class _Grid:
-    """Boxes by place, so that only neighbors are compared."""
-
-    def __init__(self, boxes: Floats) -> None:
-        self._size = max(float((boxes[:, 2:] - boxes[:, :2]).max(initial=1.0)), 1.0)
-        self._cells: dict[tuple[int, int], list[int]] = {}
-
-    def _place(self, box: Floats) -> tuple[int, int]:
-        return int((box[0] + box[2]) / 2 // self._size), int((box[1] + box[3]) / 2 // self._size)
-
-    def add(self, number: int, box: Floats) -> None:
-        self._cells.setdefault(self._place(box), []).append(number)
-
-    def near(self, box: Floats) -> list[int]:
-        column, row = self._place(box)
-        return [n for x in (-1, 0, 1) for y in (-1, 0, 1) for n in self._cells.get((column + x, row + y), ())]
-
-
-def _is_second(boxes: Floats, kinds: npt.NDArray[np.int64], place: int, others: npt.NDArray[np.int64]) -> bool:
-    """Say whether one of the better boxes means the same cell."""
-    union, inside = overlap_table(boxes[place : place + 1], boxes[others])
-    same_kind = kinds[others] == kinds[place]
-    return bool(((union[0] > _SAME_CELL) | ((inside[0] > _WITHIN) & same_kind)).any())
+def _seconds(boxes: Floats, kinds: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Say which boxes, given from the best down, mean the same cell as a better one that stays."""
+    second = np.zeros(len(boxes), bool)
+    clashes: list[tuple[int, int]] = []
+    for one, other in pairs_up_to(boxes[:, 0], boxes[:, 2]):
+        better, worse = np.minimum(one, other), np.maximum(one, other)
+        union, inside = _overlaps(boxes[worse], boxes[better])
+        same = (union > _SAME_CELL) | ((inside > _WITHIN) & (kinds[worse] == kinds[better]))
+        clashes += zip(worse[same].tolist(), better[same].tolist(), strict=True)
+    for place, rival in sorted(clashes):
+        second[place] |= not second[rival]
+    return second
 
 
 def _hidden(boxes: Floats, kinds: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -81,13 +81,13 @@ class _Window:
     def stain(self, size_px: tuple[int, int]) -> StainMap:
         """Say what is stained in its middle."""
         if size_px not in self._stains:
-            self._stains[size_px] = find_stain(self.part(size_px).image)
+            self._stains[size_px] = find_stain(self.part(size_px).picture)
         return self._stains[size_px]
 
     def first_guess(self, target: float) -> float:
         """Guess the scale without the network."""
         size_px = (min(self.size_px[0], _GUESS_PX), min(self.size_px[1], _GUESS_PX))
-        diameter, self._stains[size_px] = stained_diameter(self.part(size_px).image)
+        diameter, self._stains[size_px] = stained_diameter(self.part(size_px).picture)
         longest = max(size_px)
         if not diameter:
             return min(1.0, _UNSTAINED_PX / longest)
@@ -240,6 +240,8 @@ def _middle(source: FieldSource, side_px: int) -> ArraySource:
     """Return the middle of a field, all of it where it is no larger."""
     width, height = min(source.width_px, side_px), min(source.height_px, side_px)
     left, top = (source.width_px - width) // 2, (source.height_px - height) // 2
+    if isinstance(source, ArraySource):
+        return source.part(left, top, width, height)
     return ArraySource(source.read(left, top, width, height))
 
 

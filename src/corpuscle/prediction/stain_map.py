@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from corpuscle.preprocessing.framing import Picture, shape_of
+
 __all__ = ["StainMap", "find_stain", "stained_diameter"]
 
 Image8 = npt.NDArray[np.uint8]
@@ -27,6 +29,7 @@ _SWEEPS = 4
 _SHORTEST = 3
 _FINE_ENOUGH = 6.0
 _QUANTILES = (0.25, 0.5)
+_VALUES = np.arange(256, dtype=np.float64)
 _DIAMETERS = 1.27
 """Diameter of an erythrocyte over the two quantiles of runs, on training fields of BCCD and TXL-PBC; 1.26 and 1.29."""
 
@@ -71,26 +74,38 @@ class StainMap:
         return covered
 
 
-def find_stain(image: Image8, *, factor: int = 0) -> StainMap:
+def find_stain(image: Picture, *, factor: int = 0) -> StainMap:
     """Say where a picture is stained.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         factor: By how much to shrink it first; to about 200 pixels if 0.
     """
-    factor = factor or max(1, round(max(image.shape[:2]) / _WORK_PX))
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 1]))
-    green = np.asarray(picture.reduce(factor) if factor > 1 else picture, np.float32)
+    factor = factor or max(1, round(max(shape_of(image)) / _WORK_PX))
+    if isinstance(image, Image.Image):
+        picture = image.getchannel("G")
+    else:
+        picture = Image.fromarray(np.ascontiguousarray(image[..., 1]))
+    green = np.asarray(picture.reduce(factor) if factor > 1 else picture)
     mask = _stained(green)
-    some = bool(mask.any()) and not bool(mask.all())
-    return StainMap(mask, factor, float(green[~mask].mean() - green[mask].mean()) if some else 0.0)
+    return StainMap(mask, factor, _contrast(green, mask))
 
 
-def stained_diameter(image: Image8) -> tuple[float, StainMap]:
+def _contrast(green: Image8, mask: Mask) -> float:
+    """Return by how many grey values what is stained is darker than the rest in the mean."""
+    dark = green[mask]
+    rest = green.size - dark.size
+    if not dark.size or not rest:
+        return 0.0
+    total = int(dark.sum(dtype=np.int64))
+    return (int(green.sum(dtype=np.int64)) - total) / rest - total / dark.size
+
+
+def stained_diameter(image: Picture) -> tuple[float, StainMap]:
     """Guess how wide the erythrocytes of a field are, from the lengths of its stained runs.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
 
     Returns:
         The diameter in pixels, 0 where nothing is stained that has a width, and where the field is stained.
@@ -119,64 +134,97 @@ def _typical_run(mask: Mask) -> float:
 
 def _runs(mask: Mask) -> npt.NDArray[np.int64]:
     """Return the lengths of the runs of true values inside each row that touch neither end of it."""
-    padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
-    change = np.diff(padded, axis=1)
-    begin, end = np.nonzero(change == 1), np.nonzero(change == -1)
-    inside = (begin[1] > 0) & (end[1] < mask.shape[1])
-    return np.asarray((end[1] - begin[1])[inside], np.int64)
+    width = mask.shape[1]
+    # One long row, a false value before it and after each row: what changes begins and ends a run by turns.
+    flat = np.zeros(1 + mask.shape[0] * (width + 1), bool)
+    flat[1:].reshape(-1, width + 1)[:, :width] = mask
+    edges = np.flatnonzero(flat[1:] != flat[:-1])
+    begin, end = edges[::2], edges[1::2]
+    inside = (begin % (width + 1) > 0) & (end % (width + 1) < width)
+    return np.asarray((end - begin)[inside], np.int64)
 
 
 def _filled(mask: Mask) -> Mask:
-    """Fill what the border cannot be reached from, by a few sweeps over rows and columns in both directions."""
-    empty = ~mask
+    """Fill what the border cannot be reached from, by a few sweeps down, up, right and left."""
+    height, width = mask.shape
+    empty = np.zeros((height, width + 1), bool)  # a column that nothing passes parts one row from the next
+    empty[:, :width] = ~mask
     reached = np.zeros_like(empty)
-    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]):
+    for edge in (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, width - 1]):
         reached[edge] = empty[edge]
-    ways = _packed(empty), _packed(empty.T)
-    count = -1
+    way, bits = _as_number(empty), _as_number(reached)
+    sweeps = [_Sweep(way, step, count) for step, count in ((width + 1, height), (1, width)) for step in (step, -step)]
     for _ in range(_SWEEPS):
-        for way in ways:
-            reached = _swept(_packed(reached), way, reached.shape[1]).T
-        before, count = count, int(np.count_nonzero(reached))
-        if before == count:
+        before = bits
+        for sweep in sweeps:
+            bits = sweep.spread(bits)
+        if bits == before:
             break
-    return ~reached
+    octets = np.frombuffer(bits.to_bytes(-(-empty.size // 8)), np.uint8)
+    return ~np.unpackbits(octets, count=empty.size).view(bool).reshape(empty.shape)[:, :width]
 
 
-def _packed(mask: Mask) -> list[int]:
-    """Return each row as one whole number, a bit a pixel: rows of bits are compared much faster than rows of bytes."""
-    return [int.from_bytes(row.tobytes()) for row in np.packbits(mask, axis=1)]
+def _as_number(mask: Mask) -> int:
+    """Return all of a mask as one whole number, a bit a pixel, the first pixel highest."""
+    return int.from_bytes(np.packbits(mask).tobytes())
 
 
-def _swept(rows: list[int], ways: list[int], width: int) -> Mask:
-    """Spread what was reached from row to row, down and up, as far as the way is free."""
-    for turn in (1, -1):
-        last = 0
-        for place in range(len(rows))[::turn]:
-            last = rows[place] = rows[place] | (last & ways[place])
-    length = -(-width // 8)
-    bits = np.frombuffer(b"".join(row.to_bytes(length) for row in rows), np.uint8).reshape(len(rows), length)
-    return np.unpackbits(bits, axis=1, count=width).view(bool)
+class _Sweep:
+    """Spreads what was reached in one direction, as far as the way is free.
+
+    Reach and way are doubled in each step, as generators of chess moves do with a board of 64 bits (Kogge and Stone
+    1973, doi 10.1109/TC.1973.5009159, for carries), so that a whole picture takes a few operations on long numbers.
+    """
+
+    def __init__(self, way: int, step: int, count: int) -> None:
+        """Prepare a direction: `step` bits from a pixel to the next, backward if negative; `count` pixels a line."""
+        self._steps: list[tuple[int, int]] = []
+        reach = 1
+        while reach < count:
+            self._steps.append((step * reach, way))
+            way &= _shifted(way, step * reach)
+            reach *= 2
+
+    def spread(self, bits: int) -> int:
+        """Return what is reached from `bits`."""
+        for step, way in self._steps:
+            bits |= _shifted(bits, step) & way
+        return bits
 
 
-def _stained(green: npt.NDArray[np.float32]) -> Mask:
+def _shifted(bits: int, step: int) -> int:
+    return bits >> step if step > 0 else bits << -step
+
+
+def _stained(green: npt.NDArray[np.number]) -> Mask:
     """Return what is stained; where pale erythrocytes lie beside a dark nucleus, a second threshold finds them too."""
-    stained = green < _otsu(green)
-    rest = green[~stained]
-    if np.count_nonzero(stained) < _DARK_SHARE * green.size and len(rest):
-        pale = _otsu(rest)
-        below, above = rest[rest < pale], rest[rest >= pale]
-        if len(below) and len(above) and above.mean() - below.mean() >= _LEAST_CONTRAST:
-            return green < pale
-    return stained
+    counts = np.bincount(green.astype(np.intp).ravel(), minlength=256)[:256].astype(np.float64)
+    threshold = _otsu(counts)
+    dark = counts[:threshold].sum()
+    if dark < _DARK_SHARE * green.size and dark < green.size:
+        counts[:threshold] = 0
+        pale = _otsu(counts)
+        below, above = _mean_value(counts[:pale]), _mean_value(counts[pale:]) + pale
+        if above - below >= _LEAST_CONTRAST:  # false where one of them is no number
+            threshold = pale
+    return np.asarray(green < threshold)
 
 
-def _otsu(values: npt.NDArray[np.float32]) -> float:
-    """Return the threshold that parts dark from light best (Otsu 1979, doi 10.1109/TSMC.1979.4310076)."""
-    counts = np.bincount(values.astype(np.int64).ravel(), minlength=256)[:256].astype(np.float64)
-    below = np.cumsum(counts)
-    sums = np.cumsum(counts * np.arange(256))
+def _otsu(counts: npt.NDArray[np.float64]) -> int:
+    """Return the threshold that parts dark from light best (Otsu 1979, doi 10.1109/TSMC.1979.4310076).
+
+    Args:
+        counts: How many pixels have each of the 256 values.
+    """
+    below = counts.cumsum()
+    sums = (counts * _VALUES).cumsum()
     total, whole = below[-1], sums[-1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (whole * below - sums * total) ** 2 / (below * (total - below))
-    return float(np.nanargmax(np.where(np.isfinite(between), between, 0))) + 1
+    parted = below * (total - below)
+    between = np.divide((whole * below - sums * total) ** 2, parted, out=np.zeros(256), where=parted > 0)
+    return int(between.argmax()) + 1
+
+
+def _mean_value(counts: npt.NDArray[np.float64]) -> float:
+    """Return the mean of what was counted by its value; not a number where there is nothing."""
+    total = float(counts.sum())
+    return float(counts @ _VALUES[: len(counts)]) / total if total else math.nan

@@ -70,27 +70,30 @@ def decode_maps(
     Returns:
         The cells, boxes in pixels of the network's input; one kind after the other, best first.
     """
-    peaks = _is_peak(scores)
-    parts: list[tuple[Floats, Floats, npt.NDArray[np.int64]]] = []
-    for kind in range(len(CELL_KINDS)):
-        rows, columns = np.nonzero(peaks[kind] & (scores[kind] >= least_scores[kind]))
-        found = scores[kind, rows, columns]
-        if len(found) > _MOST_CANDIDATES:
-            best = np.argsort(-found, kind="stable")[:_MOST_CANDIDATES]
-            rows, columns, found = rows[best], columns[best], found[best]
-        x, y = (columns + 0.5) * step_px, (rows + 0.5) * step_px
-        left, top, right, bottom = reaches[:, rows, columns]
-        boxes = np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32)
-        kept = keep_best(boxes, found, overlap_limits[kind])
-        parts.append((boxes[kept], found[kept], np.full(len(kept), kind, np.int64)))
-    return Detections(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    least = np.asarray(least_scores, scores.dtype)[:, None, None]
+    kinds, rows, columns = np.nonzero(_is_peak(scores) & (scores >= least))
+    found = scores[kinds, rows, columns]
+    x, y = (columns + 0.5) * step_px, (rows + 0.5) * step_px
+    left, top, right, bottom = reaches[:, rows, columns]
+    boxes = np.stack([x - left, y - top, x + right, y + bottom], axis=1).astype(np.float32)
+    ends = np.searchsorted(kinds, np.arange(len(CELL_KINDS) + 1))
+    parts = []
+    for kind, limit in enumerate(overlap_limits):
+        own = np.arange(ends[kind], ends[kind + 1])
+        if len(own) > _MOST_CANDIDATES:
+            own = own[np.argsort(-found[own], kind="stable")[:_MOST_CANDIDATES]]
+        parts.append(own[keep_best(boxes[own], found[own], limit)])
+    kept = np.concatenate(parts)
+    return Detections(boxes[kept], found[kept], kinds[kept])
 
 
 def _is_peak(scores: Floats) -> npt.NDArray[np.bool_]:
     """Say of every place whether no neighbor has a higher score."""
-    padded = np.pad(scores, ((0, 0), (1, 1), (1, 1)), constant_values=-1.0)
-    height, width = scores.shape[1:]
-    across = np.maximum(np.maximum(padded[:, :, :-2], padded[:, :, 1:-1]), padded[:, :, 2:])
-    around = np.maximum(np.maximum(across[:, :-2], across[:, 1:-1]), across[:, 2:])
-    peaks: npt.NDArray[np.bool_] = scores >= around[:, :height, :width]
+    across = scores.copy()
+    np.maximum(across[:, :, 1:], scores[:, :, :-1], out=across[:, :, 1:])
+    np.maximum(across[:, :, :-1], scores[:, :, 1:], out=across[:, :, :-1])
+    around = across.copy()
+    np.maximum(around[:, 1:], across[:, :-1], out=around[:, 1:])
+    np.maximum(around[:, :-1], across[:, 1:], out=around[:, :-1])
+    peaks: npt.NDArray[np.bool_] = scores >= around
     return peaks

@@ -12,15 +12,26 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from corpuscle.errors import UsageError
+from corpuscle.preprocessing.framing import Picture, shape_of
 from corpuscle.records import Detections
 
-__all__ = ["ArraySource", "Detector", "FieldSource", "Tile", "detect_everywhere", "lay_tiles", "tiles_of"]
+__all__ = [
+    "ArraySource",
+    "Detector",
+    "FieldSource",
+    "Tile",
+    "detect_everywhere",
+    "lay_tiles",
+    "picture_of",
+    "tiles_of",
+]
 
 Image8 = npt.NDArray[np.uint8]
 _MARGIN_CELLS = 3.5
@@ -33,6 +44,9 @@ _MIDDLES_APART = 0.25
 
 class Detector(Protocol):
     """What finds cells in a picture.
+
+    One that sets `takes_pictures = True` is given pictures as Pillow holds them (mode RGB) where they lie in memory so,
+    which saves turning them into arrays and back.
 
     Attributes:
         erythrocyte_px: Median diameter of an erythrocyte at which it was trained.
@@ -51,6 +65,10 @@ class Detector(Protocol):
         """Find the cells of `image` (HxWx3 uint8), resized by `scale` before the network; boxes in its own pixels."""
 
 
+class _PictureDetector(Protocol):
+    def detect(self, image: Picture, *, scale: float = 1.0) -> Detections: ...
+
+
 class FieldSource(Protocol):
     """A field that is read in parts."""
 
@@ -66,25 +84,50 @@ class FieldSource(Protocol):
         """Return a part that lies inside the field, height x width x 3 uint8 RGB."""
 
 
-@dataclass(frozen=True, slots=True)
 class ArraySource:
-    """A field that lies in memory, `image` HxWx3 uint8 RGB."""
+    """A field that lies in memory, as an array, as Pillow holds it, or both: the other one is made when asked for."""
 
-    image: Image8
+    __slots__ = ("_array", "_picture", "height_px", "width_px")
+
+    def __init__(self, image: Picture) -> None:
+        """Hold a field: HxWx3 RGB, which nobody may change from now on."""
+        self.height_px, self.width_px = shape_of(image)
+        self._array: Image8 | None = None if isinstance(image, Image.Image) else image
+        self._picture: Image.Image | None = image if isinstance(image, Image.Image) else None
 
     @property
-    def width_px(self) -> int:
-        """Width of the field."""
-        return int(self.image.shape[1])
+    def image(self) -> Image8:
+        """The field as an array, HxWx3 uint8 RGB."""
+        if self._array is None:
+            self._array = np.asarray(self._picture)
+        return self._array
 
     @property
-    def height_px(self) -> int:
-        """Height of the field."""
-        return int(self.image.shape[0])
+    def picture(self) -> Image.Image:
+        """The field as Pillow holds it, in mode RGB."""
+        if self._picture is None:
+            self._picture = Image.fromarray(np.ascontiguousarray(self.image))
+        return self._picture
 
     def read(self, x: int, y: int, width: int, height: int) -> Image8:
-        """Return a part without a copy."""
+        """Return a part, without a copy where the field lies in memory as an array."""
+        if self._array is None and (width, height) != (self.width_px, self.height_px):
+            return np.asarray(self.picture.crop((x, y, x + width, y + height)))
         return self.image[y : y + height, x : x + width]
+
+    def part(self, x: int, y: int, width: int, height: int) -> ArraySource:
+        """Return a part as a field of its own, held as this one is; all of the field is this one itself."""
+        if (width, height) == (self.width_px, self.height_px):
+            return self
+        held = self._picture if self._array is None else None
+        return ArraySource(held.crop((x, y, x + width, y + height)) if held else self.read(x, y, width, height))
+
+
+def picture_of(source: FieldSource, x: int, y: int, width: int, height: int) -> Image.Image:
+    """Return a part of a field as Pillow holds it, in mode RGB; it may be the field's own and must not be changed."""
+    if isinstance(source, ArraySource):
+        return source.part(x, y, width, height).picture
+    return Image.fromarray(np.ascontiguousarray(source.read(x, y, width, height)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +201,7 @@ def detect_everywhere(detector: Detector, source: FieldSource, *, scale: float) 
     """
     tiles = tiles_of(detector, source, scale)
     if len(tiles) == 1:
-        return detector.detect(source.read(0, 0, source.width_px, source.height_px), scale=scale)
+        return _detected(detector, source, tiles[0].area, scale)
     reach_px = min(_CLAIM_CELLS * detector.erythrocyte_px / scale, _margin(detector, scale) / 2)
     return _merged(list(_claims(detector, source, tiles, scale, reach_px)))
 
@@ -184,13 +227,22 @@ def _claims(
 ) -> Iterator[tuple[Detections, npt.NDArray[np.float64]]]:
     """Yield each tile's cells in pixels of the field, with how deep their middles lie in its core."""
     for tile in tiles:
-        x_min, y_min, x_max, y_max = tile.area
-        part = detector.detect(source.read(x_min, y_min, x_max - x_min, y_max - y_min), scale=scale)
+        x_min, y_min = tile.area[:2]
+        part = _detected(detector, source, tile.area, scale)
         boxes = part.boxes + np.array([x_min, y_min, x_min, y_min], np.float32)
         middles = (boxes[:, :2].astype(np.float64) + boxes[:, 2:]) / 2
         depth = np.minimum(middles - tile.core[:2], np.asarray(tile.core[2:]) - middles).min(axis=1, initial=math.inf)
         kept = depth >= -reach_px
         yield Detections(boxes[kept], part.scores[kept], part.kinds[kept]), depth[kept]
+
+
+def _detected(detector: Detector, source: FieldSource, area: tuple[int, int, int, int], scale: float) -> Detections:
+    """Find the cells of one tile, in its own pixels."""
+    x_min, y_min, x_max, y_max = area
+    place = (x_min, y_min, x_max - x_min, y_max - y_min)
+    if getattr(detector, "takes_pictures", False):
+        return cast(_PictureDetector, detector).detect(picture_of(source, *place), scale=scale)
+    return detector.detect(source.read(*place), scale=scale)
 
 
 def _merged(found: list[tuple[Detections, npt.NDArray[np.float64]]]) -> Detections:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from corpuscle.errors import UsageError
-from corpuscle.preprocessing.framing import background_color, shrink
+from corpuscle.preprocessing.framing import Picture, background_color, shrink
 from corpuscle.preprocessing.transforms import WHITE
 
 __all__ = ["STRIDE_PX", "FieldSpec", "field_batch", "scaled_field"]
@@ -71,25 +71,23 @@ class FieldSpec:
             raise UsageError(f"The specification of fields has a wrong entry: {error}.") from error
 
 
-def scaled_field(image: Image8, scale: float, spec: FieldSpec) -> Image8:
+def scaled_field(image: Picture, scale: float, spec: FieldSpec) -> Image8:
     """Bring a field to the detector's scale and color.
 
     Args:
-        image: HxWx3 uint8 RGB.
+        image: HxWx3 RGB.
         scale: Factor on both sides, more than 0.
         spec: The bundle's.
 
     Returns:
         hxwx3 uint8 RGB, h and w being `scale` times H and W, rounded, at least 1.
     """
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.fromarray(image)
-    if size != picture.size:
-        picture = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    whole = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    size = (max(1, round(whole.width * scale)), max(1, round(whole.height * scale)))
+    resized = whole.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0) if size != whole.size else whole
     if spec.white_balance:
-        picture = picture.point(_white_table(background_color(shrink(image)[0])))
-    return np.asarray(picture)
+        resized = resized.point(_white_table(background_color(shrink(whole)[0])))
+    return np.asarray(resized)
 
 
 def _white_table(background: npt.NDArray[np.float32]) -> list[int]:

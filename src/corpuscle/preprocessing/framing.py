@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -104,7 +105,8 @@ def background_color(image: Image8) -> Floats:
     pixels = image.reshape(-1, 3)
     brightness = pixels[:, 0].astype(np.uint16) + pixels[:, 1] + pixels[:, 2]
     place = int(0.9 * (len(brightness) - 1))
-    limit = np.partition(brightness, place)[place]
+    # Counting the 766 values finds the same place in the order as sorting, in less time.
+    limit = np.bincount(brightness, minlength=1).cumsum().searchsorted(place, side="right")
     chosen = pixels[brightness >= limit]
     middle = np.partition(chosen, len(chosen) // 2, axis=0)[len(chosen) // 2]
     return np.asarray(np.maximum(middle.astype(np.float32), 1.0))
@@ -140,13 +142,36 @@ def _stain(small: Image8, background: Floats) -> Floats:
     return np.asarray(np.maximum(np.log(background[0] + np.float32(1)) - _LOG, 0.0)[small[..., 0]])
 
 
-def _strongest(stain: Floats, across: tuple[Floats, Floats], reach: float) -> float:
+@lru_cache(maxsize=64)
+def _axis(length: int) -> Floats:
+    """Return the middles of the pixels of a line."""
+    return _kept(np.arange(length, dtype=np.float32) + 0.5)
+
+
+@lru_cache(maxsize=64)
+def _nearness(length: int, middle: float, reach: float) -> Floats:
+    """Return the weights of the pixels of a line: near its middle more; `reach` is half the shorter side."""
+    return _kept(np.exp(-((_axis(length) - middle) ** 2) / (2 * (0.5 * reach) ** 2)))
+
+
+@lru_cache(maxsize=64)
+def _powers(length: int) -> Floats:
+    """Return 1, the distance of each pixel of a line from the middle of it, and the square of that; 3xN."""
+    away = _axis(length) - np.float32(length / 2)
+    return _kept(np.stack([np.ones_like(away), away, away**2]))
+
+
+def _kept(values: Floats) -> Floats:
+    values.flags.writeable = False
+    return values
+
+
+def _strongest(stain: Floats, near: tuple[Floats, Floats]) -> float:
     """Density of the strongest stain near the center, where near weighs more and single pixels count little.
 
     Args:
         stain: HxW.
-        across: Distance of each row and of each column from the center.
-        reach: Half the shorter side.
+        near: Weight of each row and of each column.
     """
     rows = stain.copy()
     rows[1:] += stain[:-1]
@@ -158,7 +183,7 @@ def _strongest(stain: Floats, across: tuple[Floats, Floats], reach: float) -> fl
     smooth[:, :-1] += rows[:, 1:]
     smooth[:, 0] += rows[:, 0]
     smooth[:, -1] += rows[:, -1]
-    near_y, near_x = (np.exp(-(distance**2) / (2 * (0.5 * reach) ** 2)) for distance in across)
+    near_y, near_x = near
     where = int(np.argmax(smooth * near_y[:, None] * near_x[None, :]))
     return float(smooth.flat[where]) / 9
 
@@ -189,15 +214,15 @@ def frame_cell(
     # The last pixels of the small picture may stand for less than a whole one: its middle is that of the large one.
     height, width = small.shape[:2]
     middle = (shape_of(image)[0] / scale / 2, shape_of(image)[1] / scale / 2)
-    rows = np.arange(height, dtype=np.float32) + 0.5
-    columns = np.arange(width, dtype=np.float32) + 0.5
     reach = 0.5 * min(height, width)
+    rows, columns = _axis(height), _axis(width)
     if anywhere:
         stain = _blue_violet(small, background)
         strongest, start = _most_stained(stain, reach)
     else:
         stain = _stain(small, background)
-        strongest, start = _strongest(stain, (rows - middle[0], columns - middle[1]), reach), middle
+        near = _nearness(height, middle[0], reach), _nearness(width, middle[1], reach)
+        strongest, start = _strongest(stain, near), middle
     # Where even the brightest tenth is black there was no light, and a density against it means nothing.
     if strongest < spec.minimum_density or background[0] <= 1:
         return None
@@ -258,9 +283,8 @@ def _mean_shift(
     """
     y, x, spread = start
     middle = (len(rows) / 2, len(columns) / 2)
-    down, across = rows - np.float32(middle[0]), columns - np.float32(middle[1])
-    down_powers = np.stack([np.ones_like(down), down, down**2])
-    across_powers = np.stack([np.ones_like(across), across, across**2])
+    down_powers, across_powers = _powers(len(rows)), _powers(len(columns))
+    down, across = down_powers[1], across_powers[1]
     y, x = y - middle[0], x - middle[1]
     for _ in range(_ITERATIONS):
         width = 2 * (2.2 * spread) ** 2

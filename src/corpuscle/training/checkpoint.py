@@ -40,7 +40,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """Figures of one epoch; losses are cross-entropies in nats, accuracies lie in [0, 1]."""
+    """Figures of one epoch; losses are cross-entropies in nats, accuracies lie in [0, 1].
+
+    With lessons beside the labels the loss on train is that of all together. Without labels both losses are those of
+    `views`, the accuracy on train means nothing, and that on val is `neighbor_accuracy`.
+    """
 
     epoch: int
     learning_rate: float

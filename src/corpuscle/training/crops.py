@@ -20,7 +20,7 @@ from corpuscle.errors import DataError, OutputError, UnreadableImageError
 from corpuscle.prediction.classification import default_workers
 from corpuscle.preprocessing.transforms import PreprocessingSpec, prepare
 
-__all__ = ["CropSet", "crops_of"]
+__all__ = ["CropSet", "cache_path", "crops_of"]
 
 Progress = Callable[[int, int], None]
 _CHUNK = 256
@@ -37,12 +37,17 @@ class CropSet:
         files: Names of the pictures.
         chances: N float64 that sum to 1, how likely each picture is drawn; None where all are alike and each is shown
             once an epoch.
+        answers: NxK float32, the logits of a teacher; None where there is none.
+        attributes: NxA int64, for each attribute of `data.attributes` the place of its value, -1 where nobody
+            annotated it; None where they are not learned.
     """
 
     crops: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.int64]
     files: tuple[str, ...]
     chances: npt.NDArray[np.float64] | None = None
+    answers: npt.NDArray[np.float32] | None = None
+    attributes: npt.NDArray[np.int64] | None = None
 
 
 def _cache_folder() -> Path:
@@ -67,6 +72,22 @@ def _key(cells: Sequence[LabeledCell], spec: PreprocessingSpec, widen: float, si
             state = f"{found.st_size}|{found.st_mtime_ns}|{cell.box}"
         digest.update(f"{cell.path.absolute()}|{state}\n".encode())
     return digest.hexdigest()[:24]
+
+
+def cache_path(cells: Sequence[LabeledCell], spec: PreprocessingSpec, *, widen: float = 1.0, purpose: str = "") -> Path:
+    """Return the file of the cache that holds what was made of cells: their crops, or what `purpose` says.
+
+    Args:
+        cells: The cells.
+        spec: How they are framed.
+        widen: How much wider than the frame they are cut.
+        purpose: Something for a file name that says what else was made of them; empty for the crops.
+
+    Raises:
+        UnreadableImageError: A picture is not there.
+    """
+    key = _key(cells, spec, widen, round(spec.input_px * widen))
+    return _cache_folder() / f"{key}{f'-{purpose}' if purpose else ''}.npy"
 
 
 def crops_of(
@@ -97,7 +118,7 @@ def crops_of(
     if strange:
         raise DataError(f"The labels hold classes that are not learned here: {', '.join(strange)}. Add or drop them.")
     labels = np.asarray([places[cell.class_name] for cell in cells], np.int64)
-    path = _cache_folder() / f"{_key(cells, spec, widen, size_px)}.npy"
+    path = cache_path(cells, spec, widen=widen)
     if not path.exists():
         _write(path, cells, spec, widen, size_px, progress)
     # Random reads from a mapped file crawl once the page cache is under pressure: map only what memory cannot hold.

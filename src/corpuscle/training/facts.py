@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from corpuscle import __version__
 from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
@@ -20,20 +21,41 @@ from corpuscle.models.zoo import build
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.recipe import Recipe
 
-__all__ = ["learned_before", "split_leak", "write_facts"]
+__all__ = ["learned_before", "rows_before", "split_leak", "write_facts"]
+
+
+def rows_before(recipe: Recipe, known: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """List the training data that a run has at second hand: of the weights that it starts from, and of its teacher.
+
+    Args:
+        recipe: The run.
+        known: Rows of the manifest that need not be named again.
+
+    Returns:
+        Rows as in a bundle's `training_data`; the citation says through which bundle they came.
+    """
+    rows: list[dict[str, Any]] = []
+    seen = {(row.get("dataset"), row.get("split")) for row in known}
+    for source, what in ((recipe.model.pretrained, "started from"), (recipe.lessons.teacher, "taught by")):
+        if not is_bundle(source):
+            continue
+        bundle = load_bundle(source)
+        for row in bundle.training_data:
+            if (key := (row.get("dataset"), row.get("split"))) not in seen:
+                seen.add(key)
+                rows.append(row | {"citation": f"{row.get('citation', '')}; {what} {bundle.name} {bundle.version}"})
+    return rows
 
 
 def learned_before(recipe: Recipe, root: str | Path | None) -> list[LabeledCell]:
-    """List the cells that the weights a run starts from had learned, as far as their bundle names sets of the catalog.
+    """List the cells that a run has learned at second hand, as far as bundles name sets of the catalog.
 
     Args:
         recipe: The run.
         root: Folder that holds the data sets.
     """
-    if not is_bundle(recipe.model.pretrained):
-        return []
     cells: list[LabeledCell] = []
-    for row in load_bundle(recipe.model.pretrained).training_data:
+    for row in rows_before(recipe):
         name, split = str(row.get("dataset", "")), str(row.get("split", ""))
         if name in LABELED_SETS and split in {"train", "val", "test"}:
             with suppress(CorpuscleError):  # a set that is not at hand cannot be compared

@@ -35,6 +35,7 @@ from corpuscle.training.checkpoint import (
 from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
 from corpuscle.training.mixing import blend
+from corpuscle.training.objective import Targets, add_lessons, judge_views, loss_of, targets_of, without_lessons
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
 from corpuscle.training.schedule import follow_stage, learning_rate, make_optimizer, note_plateau, update_average
@@ -124,7 +125,7 @@ def fit(
         improved = _note(run, record)
         if run.processes.is_first:
             if improved:
-                save_weights(output / "best.safetensors", run.average.state_dict())
+                save_weights(output / "best.safetensors", without_lessons(run.average.state_dict()))
             save_checkpoint(checkpoint, run.network, run.average, run.optimizer, run.progress, recipe=recipe.to_dict())
             if watcher:
                 watcher(run.progress, run.steps, run.steps)
@@ -143,13 +144,16 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
             "Lower run.batch_size."
         )
     processes.rows(recipe.run.batch_size)
+    if recipe.lessons.without_labels and processes.world > 1:
+        raise RecipeError("lessons.without_labels compares all pictures of a batch with each other. Start one process.")
     torch.manual_seed(recipe.run.seed)
     side = recipe.preprocessing.input_px
-    network: nn.Module = build(
+    built = build(
         recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side,
         style_mixing=recipe.model.style_mixing,
     )  # fmt: skip
-    network = network.to(memory_format=torch.channels_last)
+    add_lessons(built, recipe)
+    network: nn.Module = built.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
     for weight in average.parameters():
         weight.requires_grad = False
@@ -197,7 +201,8 @@ def _begin_with(run: _Run, start: Path) -> None:
     weights = load_weights(start)
     try:
         for network in (run.network, run.average):
-            network.load_state_dict(weights)
+            own = network.state_dict()
+            network.load_state_dict(weights | {key: own[key] for key in own.keys() - without_lessons(own).keys()})
     except RuntimeError as error:
         raise TrainingError(
             f"The weights {start} do not fit the network {run.recipe.model.name}; the recipe in model.start needs the "
@@ -234,10 +239,10 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     rate = 0.0
     for step in range(run.steps):
         chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])
-        batch, labels = _batch(run, chosen, spec, seed * 1_000_003 + step)
+        batch, targets = _changed(run, chosen, spec, torch.Generator().manual_seed(seed * 1_000_003 + step))
         total = epoch * run.steps + step
         rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
-        sums += _step(run, model, batch, labels, rate)
+        sums += _step(run, model, batch, targets, rate)
         update_average(run.average, run.network, recipe.run.ema_decay, total)
         if watcher and run.processes.is_first and step + 1 < run.steps:
             watcher(run.progress, step + 1, run.steps)
@@ -248,25 +253,29 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
 
 
-def _batch(
-    run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, seed: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return this process's part of a batch, changed at random, with its labels: N int64, or NxK shares if blended.
+def _changed(
+    run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, generator: torch.Generator
+) -> tuple[torch.Tensor, Targets]:
+    """Return this process's part of a batch, changed at random, and its targets.
 
-    Where pictures of a batch meet, every process changes all of it, so that it does not matter how many there are.
+    Without labels each picture comes twice, second views behind the first ones. Where pictures of a batch meet, every
+    process changes all of it, so that it does not matter how many there are.
     """
-    recipe, generator = run.recipe, torch.Generator().manual_seed(seed)
-    mixup, total = recipe.augmentation.mixup, recipe.run.batch_size
-    mine = run.processes.rows(total)
-    rows = slice(0, total) if mixup or spec.background else mine
+    recipe, mine = run.recipe, run.processes.rows(run.recipe.run.batch_size)
+    mixup, views = recipe.augmentation.mixup, 2 if recipe.lessons.without_labels else 1
+    rows = slice(0, recipe.run.batch_size) if mixup or spec.background else mine
     batch = augment(
-        torch.from_numpy(run.train.crops[chosen[rows]]), spec, size_px=recipe.preprocessing.input_px,
-        widen=recipe.data.widen, generator=generator, rows=rows, total=total,
+        torch.from_numpy(run.train.crops[np.tile(chosen[rows], views)]), spec, size_px=recipe.preprocessing.input_px,
+        widen=recipe.data.widen, generator=generator, rows=slice(rows.start * views, rows.stop * views),
+        total=recipe.run.batch_size * views,
     )  # fmt: skip
-    labels = torch.from_numpy(run.train.labels[chosen[rows]])
+    shares = None
     if mixup:
-        batch, labels = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
-    return (batch, labels) if rows == mine else (batch[mine], labels[mine])
+        labels = torch.from_numpy(run.train.labels[chosen[rows]])
+        batch, shares = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
+    if rows != mine:
+        batch, shares = batch[mine], None if shares is None else shares[mine]
+    return batch, replace(targets_of(run.train, chosen[mine]), shares=shares)
 
 
 def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
@@ -277,23 +286,23 @@ def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
     return generator.choice(len(train.labels), size=pictures, p=train.chances)
 
 
-def _step(run: _Run, model: nn.Module, batch: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.Tensor:
+def _step(run: _Run, model: nn.Module, batch: torch.Tensor, targets: Targets, rate: float) -> torch.Tensor:
     """Change the weights by one batch; returns the sums of loss and of right answers."""
     recipe = run.recipe.optimizer
     batch = _scaled(batch, run.recipe)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["factor"]
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
-        logits = model(batch).logits
-    loss = functional.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        output = model(batch)
+    loss = loss_of(run.recipe, run.network, output, targets)
     _check_loss(loss.item(), run.progress.epochs_done)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
-    right = (logits.argmax(1) == (labels.argmax(1) if labels.ndim > 1 else labels)).sum()
-    return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
+    right = (output.logits[: len(targets.labels)].argmax(1) == targets.labels).sum()
+    return torch.tensor([loss.item() * len(targets.labels), right.item()], dtype=torch.float64)
 
 
 def _check_loss(loss: float, epoch: int) -> None:
@@ -305,23 +314,28 @@ def _check_loss(loss: float, epoch: int) -> None:
 @torch.inference_mode()
 def _judge(run: _Run) -> tuple[float, float]:
     """Cross-entropy and accuracy of the averaged weights on `val`, every process alike."""
-    total, right = 0.0, 0
+    total, right, seen = 0.0, 0, list[torch.Tensor]()
     for start in range(0, len(run.val.labels), 64):
         crops = np.ascontiguousarray(run.val.crops[start : start + 64])
         batch = torch.from_numpy(to_batch(crops, run.recipe.preprocessing))
         labels = torch.from_numpy(run.val.labels[start : start + 64])
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=run.progress.precision == "bf16"):
-            logits = run.average(batch.contiguous(memory_format=torch.channels_last)).logits.float()
+            output = run.average(batch.contiguous(memory_format=torch.channels_last))
+        logits = output.logits.float()
+        if run.recipe.lessons.without_labels:
+            seen.append(output.embedding.float())
         total += functional.cross_entropy(logits, labels, reduction="sum").item()
         right += int((logits.argmax(1) == labels).sum())
+    if seen:
+        return judge_views(run.average, torch.cat(seen), torch.from_numpy(run.val.labels))
     return total / len(run.val.labels), right / len(run.val.labels)
 
 
 def _note(run: _Run, record: EpochRecord) -> bool:
-    """Enter an epoch into the progress; returns whether `val` was never better."""
+    """Enter an epoch into the progress; returns whether `val` was never better. Without labels the last is best."""
     progress = run.progress
     before = (progress.best_accuracy, -progress.best_loss)
-    improved = (record.val_accuracy, -record.val_loss) > before
+    improved = run.recipe.lessons.without_labels or (record.val_accuracy, -record.val_loss) > before
     if improved:
         progress.best_accuracy, progress.best_loss, progress.best_epoch = (
             record.val_accuracy, record.val_loss, record.epoch,

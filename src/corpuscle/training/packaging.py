@@ -19,7 +19,7 @@ from corpuscle.data.labeled import DRAWN_SETS, LABELED_SETS, LabeledCell
 from corpuscle.errors import BundleError, TrainingError
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
-from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, write_manifest
+from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, load_bundle, write_manifest
 from corpuscle.models.card import model_card
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
@@ -156,6 +156,12 @@ def _attribution(recipe: Recipe, training_data: tuple[dict[str, object], ...]) -
     lines = [f"Trained on {row['dataset']} ({row['licence']}): {row['citation']}." for row in training_data]
     if recipe.model.pretrained:
         lines.append(pretrained_about(recipe.model.name, recipe.model.pretrained))
+    if recipe.lessons.teacher:
+        teacher = load_bundle(recipe.lessons.teacher)
+        lines.append(f"Taught by the bundle {teacher.name} {teacher.version}. " + " ".join(teacher.attribution))
+    if recipe.lessons.attributes:
+        row = DATASETS["wbcatt"]
+        lines.append(f"Attributes learned beside the classes, of {row.name} ({row.licence}): {row.citation}.")
     return tuple(lines)
 
 

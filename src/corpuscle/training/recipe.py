@@ -18,6 +18,7 @@ __all__ = [
     "AugmentationRecipe",
     "BundleRecipe",
     "DataRecipe",
+    "LessonsRecipe",
     "ModelRecipe",
     "OptimizerRecipe",
     "Recipe",
@@ -37,6 +38,8 @@ _RANGES = {
     "optimizer.warmup": (0, 1),
     "optimizer.plateau_patience": (1, math.inf),
     "optimizer.label_smoothing": (0, 1),
+    "lessons.teacher_share": (0, 1),
+    "lessons.attributes": (0, math.inf),
     "run.seed": (0, 10**8),
     "run.early_stopping": (0, math.inf),
     "run.threads": (0, math.inf),
@@ -177,6 +180,35 @@ class OptimizerRecipe:
 
 
 @dataclass(frozen=True, slots=True)
+class LessonsRecipe:
+    """What is learned beside the labels. It costs training time alone: the bundle has the same network without it.
+
+    Attributes:
+        teacher: A bundle (a shipped one's name or a folder) whose answers to the training pictures are learned beside
+            the labels (Hinton et al. 2015). It judges each picture once, unchanged, in its own framing and size, and
+            must know all classes that are learned.
+        teacher_share: Share of the loss that comes from the teacher's answers; the labels have the rest.
+        temperature: Divisor of the logits of teacher and pupil when their answers are compared; above 1 the teacher's
+            second thoughts count more.
+        attributes: Weight of telling the eleven attributes that WBCAtt annotates, in the loss; 0 for not. Pictures
+            without them, and those of WBCAtt's own val and test lists, only teach their class.
+        without_labels: Learn nothing but that two changed views of a picture are the same cell, and look at no label;
+            for a recipe that another one names in `model.start`. Its last epoch counts as its best.
+    """
+
+    teacher: str = ""
+    teacher_share: float = 0.5
+    temperature: float = 2.0
+    attributes: float = 0.0
+    without_labels: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse lessons that exclude each other."""
+        if self.without_labels and (self.teacher or self.attributes):
+            raise RecipeError("lessons.without_labels leaves nothing to a teacher or to attributes. Leave them out.")
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecipe:
     """How long, with what chance, on what arithmetic.
 
@@ -230,6 +262,7 @@ class Recipe:
     model: ModelRecipe = field(default_factory=ModelRecipe)
     augmentation: AugmentationRecipe = field(default_factory=AugmentationRecipe)
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    lessons: LessonsRecipe = field(default_factory=LessonsRecipe)
     run: RunRecipe = field(default_factory=RunRecipe)
     bundle: BundleRecipe = field(default_factory=BundleRecipe)
 
@@ -249,6 +282,7 @@ class Recipe:
             "optimizer.learning_rate": self.optimizer.learning_rate,
             "optimizer.clip_norm": self.optimizer.clip_norm,
             "data.widen": self.data.widen,
+            "lessons.temperature": self.lessons.temperature,
         }
         for key, number in positive.items():
             if not (number > 0 and math.isfinite(number)):
@@ -271,6 +305,12 @@ class Recipe:
         for key, value in self.augmentation.overrides.items():
             if not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
+        lessons = self.lessons
+        if self.augmentation.mixup and (lessons.teacher or lessons.attributes or lessons.without_labels):
+            raise RecipeError(
+                "augmentation.mixup blends labels, but no teacher's answers, attributes or views. Set it to 0, or "
+                "leave the lessons out."
+            )
         if self.model.start:
             Recipe.from_dict(self.model.start)
 

@@ -21,7 +21,8 @@ from corpuscle.training.checkpoint import Progress
 from corpuscle.training.crops import CropSet, crops_of
 from corpuscle.training.curves import write_curves
 from corpuscle.training.distributed import Processes, join
-from corpuscle.training.facts import learned_before, split_leak, write_facts
+from corpuscle.training.facts import learned_before, rows_before, split_leak, write_facts
+from corpuscle.training.lessons import open_teacher, with_lessons
 from corpuscle.training.loop import Watcher, fit
 from corpuscle.training.packaging import make_bundle, training_row
 from corpuscle.training.recipe import Recipe
@@ -93,12 +94,16 @@ def _train(
     stop: Callable[[], bool],
 ) -> TrainingResult:
     """Follow the recipe and those that it starts from; package in the first process."""
+    if recipe.lessons.without_labels:
+        raise RecipeError(
+            f"{recipe.name} learns no label, so that no model can be made of it. Name it in model.start of a recipe "
+            "that does."
+        )
     result = _follow_all(recipe, folder, root, processes, _Hooks(watcher, on_crops, stop))
     if not (result.finished and processes.is_first):
         return TrainingResult(None, result.progress, folder, result.finished)
     bundle = _package(recipe, folder, result)
-    besides = [cell for source in result.further for cell in source.cells] + learned_before(recipe, root)
-    leak = split_leak(recipe.data.dataset, root, also=besides)
+    leak = split_leak(recipe.data.dataset, root, also=[*result.learned, *learned_before(recipe, root)])
     write_facts(recipe, result.progress, folder, len(result.classes), leak=leak)
     return TrainingResult(bundle, result.progress, folder, finished=True)
 
@@ -122,6 +127,8 @@ class _Followed:
     cells: dict[str, list[LabeledCell]]
     further: tuple[FurtherSource, ...]
     val: CropSet
+    learned: tuple[LabeledCell, ...]
+    rows: tuple[dict[str, object], ...]
 
 
 def _follow_all(
@@ -152,6 +159,7 @@ def _follow(
         _check_classes(classes, part, name)
     if before and before.classes != classes:
         raise RecipeError(f"{recipe.name} and the recipe that it starts from learn other classes. Name data.classes.")
+    open_teacher(recipe, classes)  # which is refused, if it must be, before anything is cut
     further = further_sources(recipe, classes, root)
     listed = cells | {f"also {source.dataset}": list(source.cells) for source in further}
     processes.check_same("version, recipe or data", _identity(recipe, classes, listed))
@@ -165,6 +173,7 @@ def _follow(
     widen = recipe.data.widen
     wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
     wide = joined_crops(wide, further, classes, widen=widen, balance=recipe.data.balance, progress=hooks.on_crops)
+    wide = with_lessons(wide, recipe, (cells["train"], further), classes, root=root, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
         processes.agree(0)
@@ -184,19 +193,36 @@ def _follow(
     finished = progress.epochs_done >= recipe.run.epochs or bool(patience and progress.stale_epochs >= patience)
     if finished and processes.is_first:
         write_curves(progress.history, folder)
-    return _Followed(progress, finished, classes, cells, further, val)
+    learned = [*cells["train"], *(cell for source in further for cell in source.cells)]
+    rows = _training_rows(recipe, cells["train"], further, before.rows if before else ())
+    learned += before.learned if before else ()
+    return _Followed(progress, finished, classes, cells, further, val, tuple(learned), tuple(rows))
+
+
+def _training_rows(
+    recipe: Recipe,
+    own: Sequence[LabeledCell],
+    further: Sequence[FurtherSource],
+    before: Sequence[dict[str, object]],
+) -> list[dict[str, object]]:
+    """Describe all that a run learned from: its own sets, then what it has at second hand and from recipes before."""
+    rows = [training_row(recipe.data.dataset, "train", own)]
+    rows += [training_row(source.dataset, "train", source.cells) for source in further]
+    if recipe.lessons.without_labels:
+        rows = [row | {"citation": f"{row['citation']}; shown without labels"} for row in rows]
+    rows += rows_before(recipe, rows)
+    seen = {(row["dataset"], row["split"]) for row in rows}
+    return rows + [row for row in before if (row["dataset"], row["split"]) not in seen]
 
 
 def _package(recipe: Recipe, folder: Path, result: _Followed) -> Bundle:
     """Make the bundle of a finished run."""
     cells, spec = result.cells, recipe.preprocessing
     plain = joined_crops(crops_of(cells["train"], result.classes, spec), result.further, result.classes)
-    rows = [training_row(recipe.data.dataset, "train", cells["train"])]
-    rows += [training_row(source.dataset, "train", source.cells) for source in result.further]
     stains = np.asarray([prepare(cell.read(), spec)[1].stain for cell in cells["val"]])
     return make_bundle(
         recipe, result.classes, folder / "bundle", folder / "best.safetensors", train=plain, val=result.val,
-        training_data=tuple(rows), stains=stains,
+        training_data=result.rows, stains=stains,
     )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ class _Watched:
 
     def __init__(self, detector: Detector, check: Callable[[], None]) -> None:
         self._detector, self._check = detector, check
+        self.takes_pictures = getattr(detector, "takes_pictures", False)
         self.bundle = getattr(detector, "bundle", None)
         self.name = getattr(detector, "name", type(detector).__name__)
 
