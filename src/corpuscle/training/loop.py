@@ -239,7 +239,7 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     rate = 0.0
     for step in range(run.steps):
         chosen = np.sort(order[step * recipe.run.batch_size : (step + 1) * recipe.run.batch_size])
-        batch, targets = _batch(run, chosen, spec, seed * 1_000_003 + step)
+        batch, targets = _changed(run, chosen, spec, torch.Generator().manual_seed(seed * 1_000_003 + step))
         total = epoch * run.steps + step
         rate = learning_rate(recipe.optimizer, total, recipe.run.epochs * run.steps, factor=run.progress.plateau_factor)
         sums += _step(run, model, batch, targets, rate)
@@ -253,27 +253,29 @@ def _epoch(run: _Run, model: nn.Module, watcher: Watcher | None) -> EpochRecord:
     return EpochRecord(epoch + 1, rate, loss, right, val_loss, val_accuracy, seconds)
 
 
-def _batch(run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, seed: int) -> tuple[torch.Tensor, Targets]:
-    """Return this process's part of a batch, changed at random, and its targets; labels are NxK shares if blended.
+def _changed(
+    run: _Run, chosen: npt.NDArray[np.int64], spec: AugmentationSpec, generator: torch.Generator
+) -> tuple[torch.Tensor, Targets]:
+    """Return this process's part of a batch, changed at random, and its targets.
 
-    Without labels every picture comes twice, second views behind the first ones. Where pictures of a batch meet, every
+    Without labels each picture comes twice, second views behind the first ones. Where pictures of a batch meet, every
     process changes all of it, so that it does not matter how many there are.
     """
-    recipe, generator = run.recipe, torch.Generator().manual_seed(seed)
-    views, mixup = 2 if recipe.lessons.without_labels else 1, recipe.augmentation.mixup
-    total = recipe.run.batch_size * views
-    mine = run.processes.rows(total)
-    rows = slice(0, total) if mixup or spec.background else mine
+    recipe, mine = run.recipe, run.processes.rows(run.recipe.run.batch_size)
+    mixup, views = recipe.augmentation.mixup, 2 if recipe.lessons.without_labels else 1
+    rows = slice(0, recipe.run.batch_size) if mixup or spec.background else mine
     batch = augment(
-        torch.from_numpy(run.train.crops[np.tile(chosen, views)[rows]]), spec, size_px=recipe.preprocessing.input_px,
-        widen=recipe.data.widen, generator=generator, rows=rows, total=total,
+        torch.from_numpy(run.train.crops[np.tile(chosen[rows], views)]), spec, size_px=recipe.preprocessing.input_px,
+        widen=recipe.data.widen, generator=generator, rows=slice(rows.start * views, rows.stop * views),
+        total=recipe.run.batch_size * views,
     )  # fmt: skip
-    targets = targets_of(run.train, chosen[mine])
+    shares = None
     if mixup:
         labels = torch.from_numpy(run.train.labels[chosen[rows]])
-        batch, labels = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
-        targets = replace(targets, labels=labels[mine])
-    return (batch if rows == mine else batch[mine]), targets
+        batch, shares = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
+    if rows != mine:
+        batch, shares = batch[mine], None if shares is None else shares[mine]
+    return batch, replace(targets_of(run.train, chosen[mine]), shares=shares)
 
 
 def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:
@@ -299,9 +301,8 @@ def _step(run: _Run, model: nn.Module, batch: torch.Tensor, targets: Targets, ra
     trained = [weight for weight in model.parameters() if weight.grad is not None]
     torch.nn.utils.clip_grad_norm_(trained, recipe.clip_norm)
     run.optimizer.step()
-    labels = targets.labels if targets.labels.ndim == 1 else targets.labels.argmax(1)
-    right = (output.logits[: len(labels)].argmax(1) == labels).sum()
-    return torch.tensor([loss.item() * len(labels), right.item()], dtype=torch.float64)
+    right = (output.logits[: len(targets.labels)].argmax(1) == targets.labels).sum()
+    return torch.tensor([loss.item() * len(targets.labels), right.item()], dtype=torch.float64)
 
 
 def _check_loss(loss: float, epoch: int) -> None:

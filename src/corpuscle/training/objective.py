@@ -33,14 +33,16 @@ class Targets:
     """What a batch of pictures is to be answered with.
 
     Attributes:
-        labels: N int64, places of the classes; NxK float32 shares of them where pictures were blended.
+        labels: N int64, places of the classes.
         answers: NxK float32, the teacher's logits; None without a teacher.
         attributes: NxA int64, places of the values, -1 for not annotated; None where they are not learned.
+        shares: NxK float32, how much of each class is in a blended picture; None where pictures are not blended.
     """
 
     labels: torch.Tensor
     answers: torch.Tensor | None = None
     attributes: torch.Tensor | None = None
+    shares: torch.Tensor | None = None
 
 
 def targets_of(crops: CropSet, chosen: npt.NDArray[np.int64]) -> Targets:
@@ -77,7 +79,8 @@ def loss_of(recipe: Recipe, network: nn.Module, output: ClassifierOutput, target
     lessons, logits = recipe.lessons, output.logits.float()
     if lessons.without_labels:
         return views_loss(network.get_submodule(_LESSONS)(output.embedding.float()))
-    loss = functional.cross_entropy(logits, targets.labels, label_smoothing=recipe.optimizer.label_smoothing)
+    wanted_classes = targets.labels if targets.shares is None else targets.shares
+    loss = functional.cross_entropy(logits, wanted_classes, label_smoothing=recipe.optimizer.label_smoothing)
     if targets.answers is not None:
         wanted = functional.log_softmax(targets.answers / lessons.temperature, dim=1)
         given = functional.log_softmax(logits / lessons.temperature, dim=1)

@@ -296,12 +296,7 @@ class Recipe:
         self._check_the_rest()
 
     def _check_the_rest(self) -> None:
-        """Refuse what excludes each other, and numbers of tables and single keys with ranges of their own."""
-        taught = self.lessons.teacher or self.lessons.attributes or self.lessons.without_labels
-        if self.augmentation.mixup and taught:
-            raise RecipeError(
-                "augmentation.mixup blends labels, which lessons cannot follow. Leave out one of the two."
-            )
+        """Refuse numbers of tables and single keys with ranges of their own."""
         for key, factor in self.optimizer.rates.items():
             if not (isinstance(factor, (int, float)) and math.isfinite(factor) and factor >= 0):
                 raise RecipeError(f"optimizer.rates.{key} must be a number of 0 or more, not {factor!r}.")
@@ -310,6 +305,12 @@ class Recipe:
         for key, value in self.augmentation.overrides.items():
             if not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
+        lessons = self.lessons
+        if self.augmentation.mixup and (lessons.teacher or lessons.attributes or lessons.without_labels):
+            raise RecipeError(
+                "augmentation.mixup blends labels, but no teacher's answers, attributes or views. Set it to 0, or "
+                "leave the lessons out."
+            )
         if self.model.start:
             Recipe.from_dict(self.model.start)
 
