@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from corpuscle.data.drawn_fields import draw_field
 from corpuscle.errors import BundleError, UnreadableImageError, UsageError
@@ -106,3 +107,17 @@ def test_a_detector_is_opened_by_name_or_folder(toy_detector, toy_bundle):
     assert isinstance(open_detector(toy_detector), FieldDetector)
     with pytest.raises(BundleError, match="names single cells"):
         open_detector(toy_bundle)
+
+
+def test_the_network_sees_the_same_in_a_picture_of_pillow_and_in_its_array(detector):
+    image, _, _ = draw_field(5)
+    one, other = (detector.maps(form, scale=24 / 38) for form in (image, Image.fromarray(image)))
+    assert np.ptp(one.scores) > 0
+    assert np.array_equal(one.scores, other.scores)
+    assert np.array_equal(one.reaches, other.reaches)
+    assert (one.factors, one.size) == (other.factors, other.size)
+
+
+def test_a_picture_of_another_mode_is_refused(detector):
+    with pytest.raises(UnreadableImageError, match="mode RGB, not L of 9x8"):
+        detector.detect(Image.new("L", (9, 8)))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from corpuscle.errors import UsageError
-from corpuscle.prediction.tiling import ArraySource, detect_everywhere, lay_tiles
+from corpuscle.prediction.tiling import ArraySource, detect_everywhere, lay_tiles, picture_of
 from corpuscle.records import CELL_KINDS, Detections
 
 
@@ -128,3 +129,32 @@ def test_memory_stays_bounded_on_ten_thousand_pixels_squared(disc_detector):
 def test_an_empty_field_gives_no_cell(disc_detector):
     image = np.full((900, 900, 3), 240, np.uint8)
     assert len(detect_everywhere(disc_detector, ArraySource(image), scale=1.0)) == 0
+
+
+def test_a_field_is_the_same_whichever_form_it_is_held_in():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    for source in (ArraySource(pixels), ArraySource(Image.fromarray(pixels))):
+        assert (source.width_px, source.height_px) == (60, 40)
+        assert np.array_equal(source.read(5, 3, 20, 10), pixels[3:13, 5:25])
+        assert np.array_equal(source.part(5, 3, 20, 10).image, pixels[3:13, 5:25])
+        assert np.array_equal(np.asarray(picture_of(source, 5, 3, 20, 10)), pixels[3:13, 5:25])
+        assert np.array_equal(source.image, pixels)
+        assert np.array_equal(np.asarray(source.picture), pixels)
+        assert source.part(0, 0, 60, 40) is source
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_detector_is_given_pictures_only_if_it_says_so(takes):
+    seen = []
+
+    class Watched:
+        erythrocyte_px, max_side_px, takes_pictures = 40.0, 64, takes
+
+        def detect(self, image, *, scale=1.0):
+            seen.append(isinstance(image, Image.Image))
+            return Detections.none()
+
+    for scale in (1.0, 4.0):  # one look, and tiles
+        detect_everywhere(Watched(), ArraySource(np.zeros((48, 60, 3), np.uint8)), scale=scale)
+    assert len(seen) > 2
+    assert set(seen) == {takes}
