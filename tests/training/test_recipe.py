@@ -116,6 +116,8 @@ def test_the_name_is_that_of_the_file_if_not_given(tmp_path):
         ("[augmentation]\nmixup = 0.2\n[lessons]\nattributes = 0.5", r"mixup blends labels, but no teacher"),
         ("[augmentation]\nmixup = 0.2\n[lessons]\nwithout_labels = true", r"mixup blends labels"),
         ("[augmentation]\nmixup = 0.2\n[lessons]\nteacher = 'corpuscle_s'", r"mixup blends labels"),
+        ("[augmentation.overrides]\nbackground = 1.5", r"background is a share of the pictures, in \[0, 1\], not 1\.5"),
+        ("[augmentation.overrides]\ngrey = -0.1", r"grey is a share of the pictures, in \[0, 1\], not -0\.1"),
         ("[augmentation]\nmixup = -0.2", r"augmentation\.mixup must be 0 or more"),
         ("[optimizer]\nlabel_smoothing = 2", r"optimizer\.label_smoothing must be between 0 and 1"),
         ("[optimizer]\nplateau_patience = 0", r"optimizer\.plateau_patience must be 1 or more"),

@@ -46,6 +46,8 @@ _RANGES = {
     "run.epoch_pictures": (0, math.inf),
 }
 """Least and largest value of the keys that may be 0 or have an end."""
+_SHARES = ("grey", "blur", "tight", "background")
+"""Ranges of augmentation that say how many of the pictures are changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +307,8 @@ class Recipe:
         for key, value in self.augmentation.overrides.items():
             if not (isinstance(value, (int, float)) and math.isfinite(value)):
                 raise RecipeError(f"augmentation.overrides.{key} must be a number, not {value!r}.")
+            if key in _SHARES and not 0 <= value <= 1:
+                raise RecipeError(f"augmentation.overrides.{key} is a share of the pictures, in [0, 1], not {value}.")
         lessons = self.lessons
         if self.augmentation.mixup and (lessons.teacher or lessons.attributes or lessons.without_labels):
             raise RecipeError(
