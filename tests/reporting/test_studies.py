@@ -61,7 +61,7 @@ def test_a_shipped_study_can_be_read_and_its_recipes_are_there(path):
 
 
 def test_the_studies_are_there():
-    assert {path.stem for path in STUDIES} == {"leukocytes", "bloodmnist", "vgg19", "travel", "unseen"}
+    assert {path.stem for path in STUDIES} == {"leukocytes", "bloodmnist", "vgg19", "travel", "unseen", "home"}
 
 
 def test_a_study_is_trained_stopped_and_gone_on_with(tmp_path, monkeypatch):
