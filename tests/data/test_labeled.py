@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from corpuscle.data import examples, labeled
+from corpuscle.data import labeled
 from corpuscle.data.catalog import DATASETS
 from corpuscle.data.labeled import DRAWN_SETS, LABELED_SETS, LabeledCell, labeled_cells
 from corpuscle.data.leaks import shared_sources
@@ -109,45 +108,6 @@ def test_an_unknown_name_is_told_with_the_known_ones():
 def test_a_set_that_is_not_there_says_what_to_do(name, tmp_path):
     with pytest.raises(DatasetNotFoundError, match=r"was not found|is missing"):
         labeled_cells(name, root=tmp_path)
-
-
-def test_the_drawn_set_has_all_classes_in_all_splits(monkeypatch):
-    drawn = []
-
-    def draw(key: str, seed: int) -> np.ndarray:
-        drawn.append((key, seed))
-        return np.zeros((8, 8, 3), np.uint8)
-
-    monkeypatch.setattr(examples, "draw_cell", draw)
-    cells = labeled_cells("drawn")
-    assert len(set(drawn)) == len(drawn) == len(cells)
-    counts = {split: sum(cell.split == split for cell in cells) for split in ("train", "val", "test")}
-    assert counts == {"train": 12 * 8, "val": 4 * 8, "test": 4 * 8}
-    assert {cell.class_name for cell in cells if cell.split == "test"} == set(examples.CLASSES)
-    assert len({cell.file for cell in cells}) == len(cells)
-    assert cells[0].read().shape == (8, 8, 3)
-
-
-def test_the_large_drawn_set_is_for_learning_and_shares_no_cell_with_the_small_one(monkeypatch):
-    drawn = []
-
-    def draw(key: str, seed: int) -> np.ndarray:
-        drawn.append((key, seed))
-        return np.zeros((8, 8, 3), np.uint8)
-
-    monkeypatch.setattr(examples, "draw_cell", draw)
-    labeled._drawn_many.cache_clear()
-    try:
-        cells = labeled_cells("drawn-many")
-        assert {cell.split for cell in cells} == {"train"}
-        assert dict.fromkeys(examples.CLASSES, 100) == Counter(cell.class_name for cell in cells)
-        assert len({cell.file for cell in cells}) == len(cells) == len(drawn)
-        assert labeled_cells("drawn-many", split="train") == cells
-        assert len(drawn) == len(cells), "drawn once"
-        labeled_cells("drawn")
-        assert len(set(drawn)) == len(drawn)
-    finally:
-        labeled._drawn_many.cache_clear()
 
 
 @pytest.fixture

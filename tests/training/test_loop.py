@@ -1,11 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,12 +79,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(optimizer, more, toy_sets, tmp_path, 
 @pytest.mark.parametrize("more", [{}, MIXING], ids=["plain", "mixing"])
 def test_a_run_killed_inside_an_epoch_goes_on_bit_for_bit(more, toy_sets, tmp_path, same_tensors):
     settings = {"model__dropout": 0.3, "augmentation__preset": "strong", **more}
-    killed = subprocess.run(
-        [sys.executable, toy_fit.__file__, str(tmp_path / "killed"), json.dumps(settings)],
-        env={**os.environ, "CORPUSCLE_TEST_KILL": "2,2", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
+    toy_fit.fit_killed(tmp_path / "killed", settings)
     done = []
     progress = fit(
         toy_recipe(**settings), *toy_sets, N, tmp_path / "killed",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -123,12 +119,7 @@ def test_attributes_are_learned(toy_sets, tmp_path):
 
 
 def test_a_run_with_lessons_that_is_killed_goes_on_bit_for_bit(toy_sets, tmp_path, same_tensors):
-    killed = subprocess.run(
-        [sys.executable, toy_fit.__file__, str(tmp_path / "killed"), json.dumps(ALL)],
-        env={**os.environ, "CORPUSCLE_TEST_KILL": "2,2", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
+    toy_fit.fit_killed(tmp_path / "killed", ALL)
     train, val = taught(toy_sets[0]), toy_sets[1]
     assert fit(toy_recipe(**ALL), train, val, N, tmp_path / "killed").epochs_done == 3
     fit(toy_recipe(**ALL), train, val, N, tmp_path / "whole")

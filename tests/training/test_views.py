@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -102,12 +99,7 @@ def test_both_views_are_changed_each_in_its_own_way(toy_sets, tmp_path, monkeypa
 
 
 def test_a_killed_run_without_labels_goes_on_bit_for_bit(toy_sets, tmp_path, same_tensors):
-    killed = subprocess.run(
-        [sys.executable, toy_fit.__file__, str(tmp_path / "killed"), json.dumps(WITHOUT)],
-        env={**os.environ, "CORPUSCLE_TEST_KILL": "2,2", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    assert killed.returncode == -9, killed.stderr
+    toy_fit.fit_killed(tmp_path / "killed", WITHOUT)
     assert fit(toy_recipe(**WITHOUT), *toy_sets, N, tmp_path / "killed").epochs_done == 3
     fit(toy_recipe(**WITHOUT), *toy_sets, N, tmp_path / "whole")
     same_tensors(tmp_path / "whole" / CHECKPOINT, tmp_path / "killed" / CHECKPOINT)

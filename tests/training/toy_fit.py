@@ -12,6 +12,7 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,6 +66,16 @@ def taught(train: CropSet) -> CropSet:
     attributes = np.stack([(train.labels + 1) % len(values) for values in ATTRIBUTE_VALUES.values()], axis=1)
     attributes[::2] = -1
     return dataclasses.replace(train, answers=answers, attributes=attributes)
+
+
+def fit_killed(output: Path, settings: dict[str, object]) -> None:
+    """Fit in a process of its own that is killed in the second step of the second epoch."""
+    killed = subprocess.run(
+        [sys.executable, __file__, str(output), json.dumps(settings)],
+        env={**os.environ, "CORPUSCLE_TEST_KILL": "2,2", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 def main() -> None:
