@@ -111,6 +111,24 @@ def test_a_backbone_may_come_from_a_bundle_of_the_same_network():
     assert "pbc" in pretrained_about("corpuscle_s", "corpuscle_s")
 
 
+def test_a_head_may_come_along_with_the_rows_of_the_classes_learned():
+    bundle = load_bundle()
+    classes = ("neutrophil", "eosinophil", "monocyte")
+    network = build("corpuscle_mixed", 3)
+    load_pretrained(network, "corpuscle_mixed", "corpuscle_s", classes=classes)
+    shipped = load_file(bundle.folder / "weights.safetensors")
+    for row, key in enumerate(classes):
+        assert torch.equal(network.head.weight[row], shipped["head.weight"][bundle.classes.index(key)].float())
+        assert torch.equal(network.head.bias[row], shipped["head.bias"][bundle.classes.index(key)].float())
+
+
+def test_a_head_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(UsageError, match=r"corpuscle_s does not know: blast\. Leave out given_head"):
+        load_pretrained(build("corpuscle_mixed", 2), "corpuscle_mixed", "corpuscle_s", classes=("monocyte", "blast"))
+    with pytest.raises(UsageError, match=r"have no head for blood cells\. Name a bundle, or leave out given_head"):
+        load_pretrained(build(NAME, 2), NAME, str(tmp_path / "x.safetensors"), classes=("monocyte", "neutrophil"))
+
+
 def test_a_bundle_of_another_network_is_a_sentence():
     with pytest.raises(InputError, match=r"holds the network corpuscle_\w+, not toy"):
         load_pretrained(build("toy", 4), "toy", "corpuscle_s")

@@ -108,5 +108,7 @@ def test_norms_are_measured_without_mixing():
 
 @pytest.mark.parametrize("name", ["cnn2", "sequential", "mobilenetv2"])
 def test_a_network_without_such_stages_is_refused(name):
-    with pytest.raises(UsageError, match=rf"{name} cannot mix styles\. Set model\.style_mixing to 0, or .*corpuscle_s"):
+    with pytest.raises(
+        UsageError, match=rf"{name} takes no style_mixing\. Leave out model\.style_mixing, or .*corpuscle_s"
+    ):
         build(name, 3, input_px=ZOO[name].input_px, style_mixing=0.5)

@@ -13,7 +13,13 @@ torch = pytest.importorskip("torch")
 
 from corpuscle.data.examples import draw_cell  # noqa: E402
 from corpuscle.errors import UnknownNameError, UsageError  # noqa: E402
-from corpuscle.preprocessing.augmentation import PRESETS, AugmentationSpec, augment, preset  # noqa: E402
+from corpuscle.preprocessing.augmentation import (  # noqa: E402
+    PRESETS,
+    AugmentationSpec,
+    augment,
+    augment_with_parts,
+    preset,
+)
 from corpuscle.preprocessing.transforms import WHITE, PreprocessingSpec, prepare  # noqa: E402
 
 SIZE, WIDEN = 32, 1.5
@@ -175,3 +181,30 @@ def test_presets_have_names():
         UnknownNameError, match=r"no augmentation preset named 'wild'\. Choose one of: none, mild, strong"
     ):
         preset("wild")
+
+
+def test_parts_move_with_their_pictures():
+    """Nucleus and cell stay where the picture is dark, however it is turned, zoomed and recolored."""
+    crop = np.full((1, 108, 108, 3), 240, np.uint8)
+    axis = np.arange(108)
+    crop[0, (axis[:, None] - 50) ** 2 + (axis - 60) ** 2 < 20**2] = (90, 40, 130)
+    crops = torch.from_numpy(crop).expand(16, -1, -1, -1)
+    spec = replace(preset("strong"), tight=0.0)
+    size = {"size_px": 72, "widen": 1.5}
+    batch, parts = augment_with_parts(crops, spec, **size, generator=torch.Generator().manual_seed(3))
+    assert parts.shape == (16, 2, 72, 72)
+    plain = augment(crops, spec, **size, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(plain, batch), "the pictures are those of augment"
+    for picture, (nucleus, cell) in zip(batch.mean(1), parts, strict=True):
+        inside, outside = picture[nucleus > 0.9], picture[cell < 0.05]
+        assert inside.numel() > 50
+        assert inside.mean() < outside.mean() - 0.1
+    places = (parts[:, 0] * torch.arange(72)).sum((1, 2)) / parts[:, 0].sum((1, 2))
+    assert places.std() > 2, "and they did move"
+
+
+def test_parts_may_be_left_out():
+    crops = torch.full((2, 48, 48, 3), 200, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(1)
+    plain = {"size_px": 32, "widen": 1.5, "generator": generator, "parts": False}
+    assert augment_with_parts(crops, preset("mild"), **plain)[1] is None

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from corpuscle.data.examples import CLASSES, draw_background, draw_cell, draw_cell_with_mask  # noqa: E402
-from corpuscle.preprocessing.surroundings import cell_masks, with_surroundings_of  # noqa: E402
+from corpuscle.preprocessing.surroundings import cell_masks, part_masks, with_surroundings_of  # noqa: E402
 from corpuscle.preprocessing.transforms import WHITE, PreprocessingSpec, prepare  # noqa: E402
 
 SIDE, WIDEN = 72, 1.5
@@ -117,3 +117,15 @@ def test_erythrocytes_alone_make_no_large_cell():
     area = [cell_masks(batch, WIDEN)[0].mean((1, 2, 3)) for batch in (crops, real)]
     assert area[1].min() > 0.1
     assert area[0].max() < 0.5
+
+
+@pytest.mark.parametrize("key", ["neutrophil", "lymphocyte"])
+def test_the_nucleus_lies_in_the_cell(key, drawings):
+    image, mask = drawings[key]
+    nucleus, cell = part_masks(as_batch([wide_crop(image)]), WIDEN)[0].numpy()
+    truth = wide_mask(image, mask)
+    assert nucleus[~truth].mean() < 0.05
+    assert (nucleus <= cell + 0.3).all()
+    assert 0.15 < (nucleus > 0.5).sum() / truth.sum() < 1.1
+    if key == "neutrophil":
+        assert (nucleus > 0.5).sum() < 0.75 * (cell > 0.5).sum(), "and does not fill it"

@@ -25,7 +25,7 @@ from corpuscle.training.checkpoint import (
     save_weights,
 )
 from corpuscle.training.distributed import Processes
-from corpuscle.training.recipe import OptimizerRecipe
+from corpuscle.training.recipe_parts import OptimizerRecipe
 from corpuscle.training.schedule import make_optimizer
 
 RECORD = EpochRecord(1, 0.01, 1.2, 0.4, 1.1, 0.5, 3.25)

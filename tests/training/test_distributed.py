@@ -48,7 +48,7 @@ def test_two_processes_train_like_one(how, toy, toy_sets, tmp_path):
     done = torchrun(tmp_path / "two", settings)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    one = fit(toy_recipe(**settings), *toy_sets, len(CLASSES), tmp_path / "one")
+    one = fit(toy_recipe(**settings), *toy_sets, CLASSES, tmp_path / "one")
     first, second = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("one", "two"))
     assert first.keys() == second.keys()
     for key, value in first.items():
@@ -87,7 +87,7 @@ def test_the_shares_of_a_batch_are_all_of_it(world):
 
 def test_a_batch_that_does_not_divide_is_refused(toy_sets, tmp_path):
     with pytest.raises(RecipeError, match=r"run\.batch_size 7 must be a multiple of the 2 processes"):
-        fit(toy_recipe(run__batch_size=7), *toy_sets, len(CLASSES), tmp_path, processes=Processes(0, 2))
+        fit(toy_recipe(run__batch_size=7), *toy_sets, CLASSES, tmp_path, processes=Processes(0, 2))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,9 +151,7 @@ def test_synchronized_norms_of_one_process_are_those_of_torch(monkeypatch):
 
 def test_a_stop_is_asked_of_the_first_process_only(toy_sets, tmp_path):
     asked = []
-    progress = fit(
-        toy_recipe(run__epochs=2), *toy_sets, len(CLASSES), tmp_path, stop=lambda: asked.append(1) is not None
-    )
+    progress = fit(toy_recipe(run__epochs=2), *toy_sets, CLASSES, tmp_path, stop=lambda: asked.append(1) is not None)
     assert isinstance(progress, Progress)
     assert progress.epochs_done == 2
     assert asked == [1, 1]

@@ -1,11 +1,11 @@
-"""Blended pictures carry the labels of both in the same shares."""
+"""Blended and cut pictures carry the labels of both in the same shares."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from corpuscle.training.mixing import blend
+from corpuscle.training.mixing import blend, cut_in
 
 N, K = 64, 4
 
@@ -59,3 +59,29 @@ def test_the_loss_of_blended_labels_is_the_blended_loss():
          for k in range(K)], 1,
     )  # fmt: skip
     assert loss.item() == pytest.approx((each * shares).sum(1).mean().item(), rel=1e-5)
+
+
+def test_a_rectangle_is_cut_in_and_labels_are_blended_by_its_area():
+    labels = torch.arange(N) % 2
+    batch = labels.float()[:, None, None, None].expand(N, 3, 32, 32).contiguous()
+    pictures, shares = cut_in(batch, labels, 2, parameter=1.0, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(pictures.mean((1, 2, 3)), shares[:, 1])
+    torch.testing.assert_close(shares.sum(1), torch.ones(N))
+    assert set(pictures.unique().tolist()) == {0.0, 1.0}, "cut, not blended"
+    changed = pictures != batch
+    assert changed.any()
+    for picture in changed[changed.any(-1).any(-1).any(-1)][:, 0]:
+        rows, columns = picture.any(1), picture.any(0)
+        assert torch.equal(picture, rows[:, None] & columns[None]), "a rectangle"
+    assert shares[torch.arange(N), labels].min() > 0.45
+
+
+def test_rectangles_come_from_the_generator_alone_and_lie_anywhere():
+    batch, labels = torch.rand(N, 3, 16, 16, generator=torch.Generator().manual_seed(5)), torch.arange(N) % K
+    first, again, other = (
+        cut_in(batch, labels, K, parameter=1.0, generator=torch.Generator().manual_seed(seed))[0] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    places = (first != batch).any(1).float().mean(0)
+    assert places.min() > 0.02

@@ -45,7 +45,7 @@ def test_a_shipped_recipe_runs_two_steps(path, tmp_path):
     size_px = recipe.preprocessing.input_px
     steps = []
     progress = fit(
-        recipe, crop_set(8, round(size_px * recipe.data.widen), 1), crop_set(3, size_px, 2), 3, tmp_path,
+        recipe, crop_set(8, round(size_px * recipe.data.widen), 1), crop_set(3, size_px, 2), ("a", "b", "c"), tmp_path,
         watcher=lambda progress, step, of: steps.append((step, of)),
     )  # fmt: skip
     assert steps == [(1, 2), (2, 2)]
@@ -116,6 +116,12 @@ def test_the_name_is_that_of_the_file_if_not_given(tmp_path):
         ("[augmentation]\nmixup = 0.2\n[lessons]\nattributes = 0.5", r"mixup blends labels, but no teacher"),
         ("[augmentation]\nmixup = 0.2\n[lessons]\nwithout_labels = true", r"mixup blends labels"),
         ("[augmentation]\nmixup = 0.2\n[lessons]\nteacher = 'corpuscle_s'", r"mixup blends labels"),
+        ("[augmentation]\nmixup = 0.2\ncutmix = 1.0", r"mixup and augmentation\.cutmix exclude each other"),
+        ("[augmentation]\ncutmix = 0.2\n[lessons]\nmasks = 0.5", r"cutmix blends labels, but no teacher.*masks"),
+        ("[augmentation]\ncutmix = -1", r"augmentation\.cutmix must be 0 or more"),
+        ("[lessons]\nmasks = -1", r"lessons\.masks must be 0 or more"),
+        ("[model]\nfront = 'macenko'", r"model\.front is 'macenko'; it must be stain or masks, or left out"),
+        ("[model]\ngiven_head = true", r"model\.given_head needs a bundle in model\.pretrained"),
         ("[augmentation.overrides]\nbackground = 1.5", r"background is a share of the pictures, in \[0, 1\], not 1\.5"),
         ("[augmentation.overrides]\ngrey = -0.1", r"grey is a share of the pictures, in \[0, 1\], not -0\.1"),
         ("[augmentation]\nmixup = -0.2", r"augmentation\.mixup must be 0 or more"),

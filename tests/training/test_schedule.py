@@ -8,7 +8,7 @@ from torch import nn
 from corpuscle.errors import RecipeError
 from corpuscle.models.zoo import build
 from corpuscle.training.checkpoint import Progress
-from corpuscle.training.recipe import OptimizerRecipe
+from corpuscle.training.recipe_parts import OptimizerRecipe
 from corpuscle.training.schedule import (
     begins,
     follow_stage,

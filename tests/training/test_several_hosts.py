@@ -160,7 +160,7 @@ def undisturbed(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_machines_train_like_one_process(undisturbed: Path, tmp_path: Path) -> None:
-    fit(toy_recipe(**SETTINGS), *toy_crops(), len(CLASSES), tmp_path)
+    fit(toy_recipe(**SETTINGS), *toy_crops(), CLASSES, tmp_path)
     one, two = load_file(tmp_path / CHECKPOINT), load_file(undisturbed / "host-0" / "run" / CHECKPOINT)
     assert one.keys() == two.keys()
     for key, value in one.items():

@@ -63,7 +63,7 @@ def test_no_label_is_looked_at_and_the_last_epoch_is_kept(toy_sets, tmp_path, sa
     whole, val = toy_sets
     for name, shift in (("one", 0), ("other", 1)):
         shifted = [dataclasses.replace(part, labels=(part.labels + shift) % N) for part in (whole, val)]
-        progress = fit(recipe, *shifted, N, tmp_path / name)
+        progress = fit(recipe, *shifted, CLASSES, tmp_path / name)
         assert progress.best_epoch == 2
     same_tensors(tmp_path / "one" / CHECKPOINT, tmp_path / "other" / CHECKPOINT)
     best, checkpoint = (load_file(tmp_path / "one" / name) for name in (BEST, CHECKPOINT))
@@ -73,7 +73,7 @@ def test_no_label_is_looked_at_and_the_last_epoch_is_kept(toy_sets, tmp_path, sa
 
 def test_cells_of_a_kind_come_to_lie_together(toy_sets, tmp_path):
     recipe = toy_recipe(**WITHOUT, run__epochs=12, optimizer__learning_rate=0.005, augmentation__preset="mild")
-    history = fit(recipe, *toy_sets, N, tmp_path).history
+    history = fit(recipe, *toy_sets, CLASSES, tmp_path).history
     assert history[-1].val_accuracy >= 0.9
     assert history[-1].val_loss < 0.9 * history[0].val_loss
 
@@ -82,15 +82,16 @@ def test_both_views_are_changed_each_in_its_own_way(toy_sets, tmp_path, monkeypa
     from corpuscle.training import loop
 
     seen = []
-    true = loop.augment
+    true = loop.augment_with_parts
 
-    def watched(crops: torch.Tensor, *given: object, **named: object) -> torch.Tensor:
-        changed = true(crops, *given, **named)
+    def watched(crops: torch.Tensor, *given: object, **named: object) -> tuple[torch.Tensor, None]:
+        changed, parts = true(crops, *given, **named)
+        assert parts is None
         seen.append((crops, changed))
-        return changed
+        return changed, None
 
-    monkeypatch.setattr(loop, "augment", watched)
-    fit(toy_recipe(**WITHOUT, run__epochs=1), *toy_sets, N, tmp_path)
+    monkeypatch.setattr(loop, "augment_with_parts", watched)
+    fit(toy_recipe(**WITHOUT, run__epochs=1), *toy_sets, CLASSES, tmp_path)
     assert len(seen) == 3
     for crops, changed in seen:
         assert len(crops) == len(changed) == 16
@@ -100,19 +101,21 @@ def test_both_views_are_changed_each_in_its_own_way(toy_sets, tmp_path, monkeypa
 
 def test_a_killed_run_without_labels_goes_on_bit_for_bit(toy_sets, tmp_path, same_tensors):
     toy_fit.fit_killed(tmp_path / "killed", WITHOUT)
-    assert fit(toy_recipe(**WITHOUT), *toy_sets, N, tmp_path / "killed").epochs_done == 3
-    fit(toy_recipe(**WITHOUT), *toy_sets, N, tmp_path / "whole")
+    assert fit(toy_recipe(**WITHOUT), *toy_sets, CLASSES, tmp_path / "killed").epochs_done == 3
+    fit(toy_recipe(**WITHOUT), *toy_sets, CLASSES, tmp_path / "whole")
     same_tensors(tmp_path / "whole" / CHECKPOINT, tmp_path / "killed" / CHECKPOINT)
 
 
 def test_it_runs_in_one_process(toy_sets, tmp_path):
     with pytest.raises(RecipeError, match=r"lessons\.without_labels compares all pictures.*Start one process"):
-        fit(toy_recipe(**WITHOUT), *toy_sets, N, tmp_path, processes=Processes(0, 2))
+        fit(toy_recipe(**WITHOUT), *toy_sets, CLASSES, tmp_path, processes=Processes(0, 2))
 
 
-@pytest.mark.parametrize("other", [{"teacher": "corpuscle_s"}, {"attributes": 0.5}])
+@pytest.mark.parametrize("other", [{"teacher": "corpuscle_s"}, {"attributes": 0.5}, {"masks": 0.5}])
 def test_other_lessons_beside_it_are_refused(other):
-    with pytest.raises(RecipeError, match=r"lessons\.without_labels leaves nothing to a teacher or to attributes"):
+    with pytest.raises(
+        RecipeError, match=r"lessons\.without_labels leaves nothing to a teacher, to attributes or to masks"
+    ):
         Recipe.from_dict({"lessons": {"without_labels": True, **other}})
 
 

@@ -91,7 +91,7 @@ def main() -> None:
             recipe, output = toy_recipe(**json.loads(sys.argv[2])), Path(sys.argv[1].format(rank=processes.rank))
             train, val = toy_crops()
             train = taught(train) if recipe.lessons.teacher else train
-            fit(recipe, train, val, len(CLASSES), output, processes=processes)
+            fit(recipe, train, val, CLASSES, output, processes=processes)
     except CorpuscleError as error:
         sys.exit(f"toy_fit: {error}")
     print(f"start {start}: {len(steps)} steps")
@@ -103,7 +103,7 @@ def _count_steps(kill: str) -> list[int]:
 
     epoch, step, rank = (int(part) for part in f"{kill},0".split(",")[:3])
     last = (epoch - 1) * (N_TRAIN // 8) + step if rank == int(os.environ.get("RANK", "0")) else 0
-    true, steps = loop.augment, []
+    true, steps = loop.augment_with_parts, []
 
     def counted(*given: object, **named: object) -> object:
         steps.append(len(steps) + 1)
@@ -111,7 +111,7 @@ def _count_steps(kill: str) -> list[int]:
             os.kill(os.getpid(), signal.SIGKILL)
         return true(*given, **named)  # type: ignore[arg-type]
 
-    loop.augment = counted  # type: ignore[assignment]
+    loop.augment_with_parts = counted  # type: ignore[assignment]
     return steps
 
 

@@ -218,16 +218,11 @@ def _torch_version() -> str:
 def _torch_network(bundle: Bundle) -> Any:
     """Build the bundle's network in torch with its own weights."""
     import torch
-    from safetensors.torch import load_file
 
-    from corpuscle.models.zoo import build
+    from corpuscle.models.restored import restore_network
 
     torch.set_num_threads(1)
-    side = bundle.preprocessing.input_px
-    network = build(str(bundle.recipe["model"]["name"]), len(bundle.classes), input_px=side)
-    weights = {key: value.float() for key, value in load_file(bundle.folder / "weights.safetensors").items()}
-    network.load_state_dict(weights)
-    return network.eval()
+    return restore_network(bundle)
 
 
 def _torch_row(bundle: Bundle, output: Path, *, batch: int) -> Callable[[Sequence[Path]], None]:

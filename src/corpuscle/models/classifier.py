@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from corpuscle.models.fronts import Front
+
 __all__ = ["Classifier", "ClassifierOutput", "FlatClassifier", "ResidualBackbone", "mixed_styles", "plain_convolutions"]
 
 
@@ -153,15 +155,23 @@ class ResidualBackbone(nn.Sequential):
     """A small residual net: a stem, strided unless the pictures are tiny, then stages that halve the side and widen."""
 
     def __init__(
-        self, stem: int, widths: tuple[int, ...], depths: tuple[int, ...], *, stride: int = 2, mixed: int = 0
+        self,
+        stem: int,
+        widths: tuple[int, ...],
+        depths: tuple[int, ...],
+        *,
+        stride: int = 2,
+        mixed: int = 0,
+        front: Front | None = None,
     ) -> None:
         """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution.
 
         The blocks of the first `mixed` stages have instance norm in half of the channels behind their first
-        convolution. In training, `style_mixing` is the share of batches whose styles are mixed behind the first two
-        stages.
+        convolution. Pictures go through the `front` before all else, if there is one. In training, `style_mixing` is
+        the share of batches whose styles are mixed behind the first two stages.
         """
-        layers: list[nn.Module] = [nn.Conv2d(3, stem, 3, stride, 1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()]
+        first = nn.Conv2d(front.channels if front else 3, stem, 3, stride, 1, bias=False)
+        layers: list[nn.Module] = [first, nn.BatchNorm2d(stem), nn.ReLU()]
         before = stem
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for index in range(depth):
@@ -169,11 +179,14 @@ class ResidualBackbone(nn.Sequential):
                 before = width
         super().__init__(*layers)
         self.width = before
+        self.front = front
         self.style_mixing = 0.0
         self._mixed_behind = tuple(2 + sum(depths[: stage + 1]) for stage in range(min(2, len(depths) - 1)))
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the last features, NxDxhxw, of a batch Nx3xHxW."""
+        if self.front is not None:
+            batch = self.front(batch)
         mixing = self.training and self.style_mixing > 0 and bool(torch.rand(()) < self.style_mixing)
         for place, layer in enumerate(self):
             batch = layer(batch)

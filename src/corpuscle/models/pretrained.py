@@ -7,7 +7,7 @@ hand, before anything is trained or frozen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -57,24 +57,28 @@ def pretrained_about(name: str, source: str) -> str:
     return f"Backbone started from the weights {Path(source).name}: {origin}."
 
 
-def load_pretrained(network: CellNetwork, name: str, source: str) -> None:
-    """Put weights into the backbone; the head keeps its random ones.
+def load_pretrained(network: CellNetwork, name: str, source: str, *, classes: Sequence[str] = ()) -> None:
+    """Put weights into the backbone; the head keeps its random ones, unless `classes` are given.
 
     Args:
         network: What `build(name, ...)` gave.
         name: Its name in the zoo.
         source: `FROM_TIMM`, a safetensors file with timm's key names (a classifier in it is left out), or a bundle of
             the same network: a shipped one's name or a folder.
+        classes: Ordered keys that the head tells apart; it then gets the rows of a bundle that knows all of them.
 
     Raises:
-        UsageError: The network has no timm network inside, and `source` is no bundle.
+        UsageError: The network has no timm network inside, and `source` is no bundle; or a head is wanted that the
+            source does not have.
         InputError: The weights cannot be read, or belong to another network.
         DataError: timm cannot get its weights.
         BundleError: The bundle cannot be used.
     """
     if is_bundle(source):
-        _from_bundle(network, name, source)
+        _from_bundle(network, name, source, classes)
         return
+    if classes:
+        raise UsageError(f"The weights {source} have no head for blood cells. Name a bundle, or leave out given_head.")
     inner = timm_name(name)
     if not inner:
         raise UsageError(f"The network {name} is our own: there are no weights to start from. Leave out `pretrained`.")
@@ -98,17 +102,25 @@ def is_bundle(source: str) -> bool:
     return bool(source) and (source in shipped_bundles() or Path(source).is_dir())
 
 
-def _from_bundle(network: CellNetwork, name: str, source: str) -> None:
-    """Put the backbone of a bundle into a network that has the same weights."""
+def _from_bundle(network: CellNetwork, name: str, source: str, classes: Sequence[str]) -> None:
+    """Put the backbone of a bundle into a network that has the same weights, and the head's rows of some classes."""
     bundle = load_bundle(source)
+    missing = [key for key in classes if key not in bundle.classes]
+    if missing:
+        raise UsageError(
+            f"The bundle {bundle.name} does not know: {', '.join(missing)}. Leave out given_head, or name another."
+        )
     tensors = _from_file(bundle.folder / "weights.safetensors")
     backbone = {
         key.removeprefix("backbone."): value.float() if value.is_floating_point() else value
         for key, value in tensors.items()
         if key.startswith("backbone.")
     }
+    rows = [bundle.classes.index(key) for key in classes]
     try:
         network.backbone.load_state_dict(backbone)
+        if rows:
+            network.head.load_state_dict({key: tensors[f"head.{key}"][rows].float() for key in ("weight", "bias")})
     except RuntimeError as error:
         other = bundle.recipe.get("model", {}).get("name")
         raise InputError(

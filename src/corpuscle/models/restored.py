@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from corpuscle.errors import BundleError
 from corpuscle.models.bundle import Bundle
+from corpuscle.models.fronts import Front
 from corpuscle.models.zoo import CellNetwork, build
+from corpuscle.preprocessing.transforms import PreprocessingSpec
 
-__all__ = ["restore_network", "with_random_weights"]
+__all__ = ["described_network", "restore_network", "with_random_weights"]
+
+
+def described_network(model: Mapping[str, Any], n_classes: int, spec: PreprocessingSpec) -> CellNetwork:
+    """Build the network that a recipe's table `model` describes, with random weights.
+
+    Args:
+        model: The table; `name`, and where they are not the usual ones `dropout`, `style_mixing` and `front`.
+        n_classes: Width of the answer.
+        spec: How its pictures are framed and scaled.
+
+    Raises:
+        UnknownNameError: There is no such network or front.
+        UsageError: The network cannot be built so.
+    """
+    kind = str(model.get("front", ""))
+    return build(
+        str(model["name"]), n_classes, dropout=float(model.get("dropout", 0.0)), input_px=spec.input_px,
+        style_mixing=float(model.get("style_mixing", 0.0)),
+        front=Front(kind, tuple(spec.mean), tuple(spec.std)) if kind else None,
+    )  # fmt: skip
 
 
 def restore_network(bundle: Bundle) -> CellNetwork:
@@ -19,10 +44,11 @@ def restore_network(bundle: Bundle) -> CellNetwork:
     Raises:
         BundleError: The bundle does not say which network it is, or the weights do not fit it.
     """
-    name = str(bundle.recipe.get("model", {}).get("name", ""))
+    model = bundle.recipe.get("model", {})
+    name = str(model.get("name", ""))
     if not name:
         raise BundleError(f"The bundle {bundle.folder} does not name its network in the recipe. Train it again.")
-    network = build(name, len(bundle.classes), input_px=bundle.preprocessing.input_px)
+    network = described_network(model, len(bundle.classes), bundle.preprocessing)
     path = bundle.folder / "weights.safetensors"
     try:
         weights = {key: value.float() for key, value in load_file(path).items()}

@@ -11,6 +11,7 @@ from torch import nn
 
 from corpuscle.errors import UnknownNameError, UsageError
 from corpuscle.models.classifier import Classifier, FlatClassifier, ResidualBackbone, plain_convolutions
+from corpuscle.models.fronts import Front
 
 __all__ = ["ZOO", "CellNetwork", "ZooRow", "build", "timm_name"]
 
@@ -20,11 +21,12 @@ CellNetwork = Classifier | FlatClassifier
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a builder needs to know: number of classes, side of the input, share of the embedding dropped."""
+    """What a builder needs to know: number of classes, side of the input, share of the embedding dropped, and front."""
 
     n_classes: int
     input_px: int
     dropout: float
+    front: Front | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ def _residual(
     stem: int, widths: tuple[int, ...], depths: tuple[int, ...], stride: int = 2, *, mixed: int = 0
 ) -> Callable[[Plan], Classifier]:
     def make(plan: Plan) -> Classifier:
-        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed)
+        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed, front=plan.front)
         return Classifier(backbone, backbone.width, plan.n_classes, dropout=plan.dropout)
 
     return make
@@ -150,7 +152,13 @@ def timm_name(name: str) -> str:
 
 
 def build(
-    name: str, n_classes: int, *, dropout: float = 0.0, input_px: int = 0, style_mixing: float = 0.0
+    name: str,
+    n_classes: int,
+    *,
+    dropout: float = 0.0,
+    input_px: int = 0,
+    style_mixing: float = 0.0,
+    front: Front | None = None,
 ) -> CellNetwork:
     """Build a network with random weights.
 
@@ -160,35 +168,34 @@ def build(
         dropout: Share of the embedding that is dropped in training.
         input_px: Side of the input; the row's own if 0. Only networks that flatten depend on it.
         style_mixing: Share of the training batches in which pictures trade a part of their style; see `mixed_styles`.
+        front: What pictures go through before the first convolution.
 
     Raises:
         UnknownNameError: There is no network of that name.
-        UsageError: Fewer than two classes, pictures too small for the network, or one that mixes no styles.
+        UsageError: Fewer than two classes, pictures too small for the network, or one that mixes no styles or takes no
+            front.
     """
     if n_classes < 2:
         raise UsageError(f"A classifier needs at least two classes, not {n_classes}.")
-    if style_mixing:
-        return _mixing(build(name, n_classes, dropout=dropout, input_px=input_px), name, style_mixing)
     if name.startswith("timm:"):
         _check_timm(name[5:])
-        return _timm_pooled(name[5:])(Plan(n_classes, input_px, dropout))
-    if name not in ZOO:
-        raise UnknownNameError("network", name, (*ZOO, "timm:NAME"))
-    row = ZOO[name]
-    side = input_px or row.input_px
-    if side < row.least_px:
-        raise UsageError(f"The network {name} needs pictures of {row.least_px} px or more, not {side}. Set input_px.")
-    return row.make(Plan(n_classes, side, dropout))
-
-
-def _mixing(network: CellNetwork, name: str, share: float) -> CellNetwork:
-    """Let a network mix styles in training."""
-    if not isinstance(network.backbone, ResidualBackbone):
-        able = ", ".join(key for key, row in ZOO.items() if key.startswith("corpuscle") and not row.timm)
-        raise UsageError(
-            f"The network {name} cannot mix styles. Set model.style_mixing to 0, or choose one of: {able}."
-        )
-    network.backbone.style_mixing = share
+        network: CellNetwork = _timm_pooled(name[5:])(Plan(n_classes, input_px, dropout))
+    else:
+        if name not in ZOO:
+            raise UnknownNameError("network", name, (*ZOO, "timm:NAME"))
+        row = ZOO[name]
+        side = input_px or row.input_px
+        if side < row.least_px:
+            raise UsageError(
+                f"The network {name} needs pictures of {row.least_px} px or more, not {side}. Set input_px."
+            )
+        network = row.make(Plan(n_classes, side, dropout, front))
+    if isinstance(network.backbone, ResidualBackbone):
+        network.backbone.style_mixing = style_mixing
+    elif style_mixing or front:
+        key = "style_mixing" if style_mixing else "front"
+        able = ", ".join(row for row in ZOO if row.startswith("corpuscle"))
+        raise UsageError(f"The network {name} takes no {key}. Leave out model.{key}, or choose one of: {able}.")
     return network
 
 

@@ -15,9 +15,9 @@ import torch
 from torch.nn import functional
 
 from corpuscle.errors import UnknownNameError, UsageError
-from corpuscle.preprocessing.surroundings import with_surroundings_of
+from corpuscle.preprocessing.surroundings import part_masks, with_surroundings_of
 
-__all__ = ["PRESETS", "AugmentationSpec", "augment", "preset", "recolored"]
+__all__ = ["PRESETS", "AugmentationSpec", "augment", "augment_with_parts", "preset", "recolored"]
 
 _WHITE = 240 / 255
 _EMPTY_SHARE = 0.25
@@ -146,12 +146,53 @@ def augment(
     Raises:
         UsageError: `background` needs the whole batch, and these are some of its rows.
     """
+    return augment_with_parts(
+        crops, spec, size_px=size_px, widen=widen, generator=generator, rows=rows, total=total, parts=False
+    )[0]
+
+
+def augment_with_parts(
+    crops: torch.Tensor,
+    spec: AugmentationSpec,
+    *,
+    size_px: int,
+    widen: float,
+    generator: torch.Generator,
+    rows: slice | None = None,
+    total: int | None = None,
+    parts: bool = True,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Do as `augment`, and say where nucleus and cell lie in what it gives.
+
+    They are sought before colors change, and are turned, zoomed and shifted as the pictures are.
+
+    Args:
+        crops: As for `augment`, and so are the others.
+        spec: Likewise.
+        size_px: Likewise.
+        widen: Likewise.
+        generator: Likewise.
+        rows: Likewise.
+        total: Likewise.
+        parts: Whether they are wanted.
+
+    Returns:
+        The pictures, and Nx2xSxS float32 in [0, 1] with soft edges: nucleus and whole cell; None if not wanted.
+
+    Raises:
+        UsageError: As `augment` does.
+    """
     draw = _Draw(generator, total or len(crops), rows or slice(None))
     batch = crops.permute(0, 3, 1, 2).contiguous().to(torch.float32).div_(255.0)
     if spec.background:
         batch = _background(batch, spec, draw, widen)
+    masks = part_masks(batch, widen) if parts else None
     batch = _surroundings(batch, spec, draw, widen)
-    return _recolored(_move(batch, spec, draw, size_px, widen), spec, draw)
+    # Zeros outside the crop would be black: shifting by the white of the slide makes them slide.
+    batch = batch - _WHITE if masks is None else torch.cat([batch - _WHITE, masks], 1)
+    batch = _move(batch, spec, draw, size_px, widen)
+    pictures = _recolored(batch[:, :3] + _WHITE, spec, draw)
+    return pictures, None if masks is None else batch[:, 3:].clamp(0.0, 1.0)
 
 
 def recolored(batch: torch.Tensor, spec: AugmentationSpec, *, generator: torch.Generator) -> torch.Tensor:
@@ -202,7 +243,7 @@ def _surroundings(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw, wide
 
 
 def _move(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw, size_px: int, widen: float) -> torch.Tensor:
-    """Turn, mirror, zoom and shift; sample the frame out of the wider crop."""
+    """Turn, mirror, zoom and shift; sample the frame out of the wider crop, zeros outside of it."""
     n = len(batch)
     angle = draw.uniform(low=-1, high=1) * math.radians(spec.rotation_deg)
     low, high = -math.log1p(spec.zoom_in), math.log1p(spec.zoom_out)
@@ -217,9 +258,8 @@ def _move(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw, size_px: int
         ],
         1,
     )
-    grid = functional.affine_grid(theta, [n, 3, size_px, size_px], align_corners=False)
-    # Zeros outside the crop would be black: shifting by the white of the slide makes them slide.
-    return functional.grid_sample(batch - _WHITE, grid, align_corners=False).add_(_WHITE)
+    grid = functional.affine_grid(theta, [n, batch.shape[1], size_px, size_px], align_corners=False)
+    return functional.grid_sample(batch, grid, align_corners=False)
 
 
 def _blur(batch: torch.Tensor, spec: AugmentationSpec, draw: _Draw) -> torch.Tensor:

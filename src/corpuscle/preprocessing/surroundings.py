@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from corpuscle.preprocessing.transforms import WHITE
 
-__all__ = ["cell_masks", "with_surroundings_of"]
+__all__ = ["cell_masks", "part_masks", "with_surroundings_of"]
 
 _WHITE = WHITE / 255
 _WORK_PX = 36
@@ -40,6 +40,27 @@ def cell_masks(batch: torch.Tensor, widen: float) -> tuple[torch.Tensor, torch.T
         Two Nx1xHxH float32 in [0, 1] with soft edges: the cell, and a wider one that leaves none of it outside. Both
         are 0 where nothing is stained.
     """
+    _, cell, wide = _parts(batch, widen)
+    soft = _softened(torch.cat([cell, wide], 1), batch.shape[-1])
+    return soft[:, :1], soft[:, 1:]
+
+
+def part_masks(batch: torch.Tensor, widen: float) -> torch.Tensor:
+    """Find nucleus and whole cell at the center of each crop.
+
+    Args:
+        batch: Nx3xHxH float32 in [0, 1], white-balanced, the cell in the middle.
+        widen: How much wider than the frame the crops are.
+
+    Returns:
+        Nx2xHxH float32 in [0, 1] with soft edges; 0 where nothing is stained.
+    """
+    nucleus, cell, _ = _parts(batch, widen)
+    return _softened(torch.cat([nucleus, cell], 1), batch.shape[-1])
+
+
+def _parts(batch: torch.Tensor, widen: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Find nucleus, cell and a wider cell on small copies of the crops; Nx1xhxh each, 0 or 1."""
     side = batch.shape[-1]
     small = functional.avg_pool2d(batch, max(1, round(side / _WORK_PX)))
     density = -torch.log(small.clamp(1 / 255, _WHITE) / _WHITE)
@@ -55,11 +76,14 @@ def cell_masks(batch: torch.Tensor, widen: float) -> tuple[torch.Tensor, torch.T
     cell = _grown(nucleus, room, _CYTOPLASM * frame)
     # Closed, so that no pale spot inside is left out; and rounded.
     cell = 1 - _square(1 - _square(cell))
-    wide = _square(_grown(cell, room, _HALO * frame))
-    soft = functional.avg_pool2d(torch.cat([cell, wide], 1), 3, 1, 1, count_include_pad=False)
+    return nucleus, cell, _square(_grown(cell, room, _HALO * frame))
+
+
+def _softened(masks: torch.Tensor, side: int) -> torch.Tensor:
+    """Bring small masks to the size of the crops, with soft edges."""
+    soft = functional.avg_pool2d(masks, 3, 1, 1, count_include_pad=False)
     soft = functional.interpolate(soft, size=side, mode="bilinear", align_corners=False)
-    soft = (1.5 * soft - 0.1).clamp_(0.0, 1.0)
-    return soft[:, :1], soft[:, 1:]
+    return (1.5 * soft - 0.1).clamp_(0.0, 1.0)
 
 
 def _grown(seed: torch.Tensor, room: torch.Tensor, steps: float) -> torch.Tensor:

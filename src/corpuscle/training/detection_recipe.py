@@ -12,7 +12,7 @@ from corpuscle.data.fields import FIELD_SETS
 from corpuscle.errors import RecipeError, UsageError
 from corpuscle.models.detector import DETECTORS
 from corpuscle.preprocessing.field_scaling import STRIDE_PX, FieldSpec
-from corpuscle.training.recipe import OptimizerRecipe
+from corpuscle.training.recipe_parts import OptimizerRecipe
 from corpuscle.training.recipe_tables import override, read_section, read_table
 
 __all__ = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from corpuscle.evaluation.machine import machine_line
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import load_bundle
 from corpuscle.models.pretrained import is_bundle
+from corpuscle.models.restored import described_network
 from corpuscle.models.sizes import network_size
-from corpuscle.models.zoo import build
 from corpuscle.training.checkpoint import Progress
 from corpuscle.training.recipe import Recipe
 
@@ -96,7 +97,7 @@ def write_facts(recipe: Recipe, progress: Progress, folder: Path, n_classes: int
         OutputError: The folder cannot be written.
     """
     spec = recipe.preprocessing
-    size = network_size(build(recipe.model.name, n_classes, input_px=spec.input_px), spec.input_px)
+    size = network_size(described_network(asdict(recipe.model), n_classes, spec), spec.input_px)
     facts = {
         "format": 1,
         "name": recipe.name,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -19,9 +19,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from corpuscle.errors import RecipeError, TrainingError
 from corpuscle.models.pretrained import load_pretrained, reestimate_norms
-from corpuscle.models.zoo import CellNetwork, build
+from corpuscle.models.restored import described_network
+from corpuscle.models.zoo import CellNetwork
 from corpuscle.prediction.classification import default_workers
-from corpuscle.preprocessing.augmentation import AugmentationSpec, augment, preset
+from corpuscle.preprocessing.augmentation import AugmentationSpec, augment, augment_with_parts, preset
 from corpuscle.preprocessing.transforms import to_batch
 from corpuscle.training.checkpoint import (
     EpochRecord,
@@ -34,7 +35,7 @@ from corpuscle.training.checkpoint import (
 )
 from corpuscle.training.crops import CropSet
 from corpuscle.training.distributed import Processes, synchronize_norms
-from corpuscle.training.mixing import blend
+from corpuscle.training.mixing import blend, cut_in
 from corpuscle.training.objective import Targets, add_lessons, judge_views, loss_of, targets_of, without_lessons
 from corpuscle.training.precision import faster_precision
 from corpuscle.training.recipe import Recipe
@@ -73,7 +74,7 @@ def fit(
     recipe: Recipe,
     train: CropSet,
     val: CropSet,
-    n_classes: int,
+    classes: Sequence[str],
     output: Path,
     *,
     start: Path | None = None,
@@ -87,7 +88,7 @@ def fit(
         recipe: What to do.
         train: Crops cut `recipe.data.widen` times wider than the frame.
         val: Crops at the network's size; the averaged weights are judged on them after each epoch.
-        n_classes: Number of classes.
+        classes: Ordered keys.
         output: Folder for `checkpoint.safetensors` and `best.safetensors`.
         start: Weights to begin with instead of random ones; a checkpoint goes before them.
         processes: The group to train in; alone if not given.
@@ -102,7 +103,7 @@ def fit(
         RecipeError: The batch does not divide among the processes, or is larger than the training split.
         OutputError: The folder cannot be written.
     """
-    run = _start(recipe, train, val, n_classes, processes or Processes())
+    run = _start(recipe, train, val, len(classes), processes or Processes())
     checkpoint = output / "checkpoint.safetensors"
 
     def begin() -> Progress:
@@ -111,7 +112,7 @@ def fit(
         if start is not None:
             _begin_with(run, start)
         elif recipe.model.pretrained:
-            _begin_pretrained(run)
+            _begin_pretrained(run, classes)
         return run.progress
 
     run.progress = begin_alike(begin, run.network, run.average, run.optimizer, processes=run.processes)
@@ -147,11 +148,7 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
     if recipe.lessons.without_labels and processes.world > 1:
         raise RecipeError("lessons.without_labels compares all pictures of a batch with each other. Start one process.")
     torch.manual_seed(recipe.run.seed)
-    side = recipe.preprocessing.input_px
-    built = build(
-        recipe.model.name, n_classes, dropout=recipe.model.dropout, input_px=side,
-        style_mixing=recipe.model.style_mixing,
-    )  # fmt: skip
+    built = described_network(asdict(recipe.model), n_classes, recipe.preprocessing)
     add_lessons(built, recipe)
     network: nn.Module = built.to(memory_format=torch.channels_last)
     average = copy.deepcopy(network).eval()
@@ -167,13 +164,14 @@ def _start(recipe: Recipe, train: CropSet, val: CropSet, n_classes: int, process
     return _Run(recipe, train, val, network, average, optimizer, processes, Progress(precision=precision), n_classes)
 
 
-def _begin_pretrained(run: _Run) -> None:
-    """Take given weights for the backbone.
+def _begin_pretrained(run: _Run, classes: Sequence[str]) -> None:
+    """Take given weights for the backbone, and for the head where the recipe says so.
 
     They go into the averaged copy first, whose norms are not shared among processes and can be measured by one alone.
     """
     model = run.recipe.model
-    load_pretrained(cast(CellNetwork, run.average), model.name, model.pretrained)
+    head = tuple(classes) if model.given_head else ()
+    load_pretrained(cast(CellNetwork, run.average), model.name, model.pretrained, classes=head)
     reestimate_norms(run.average, _plain_batches(run.recipe, run.train))
     run.network.load_state_dict(run.average.state_dict())
 
@@ -262,20 +260,22 @@ def _changed(
     process changes all of it, so that it does not matter how many there are.
     """
     recipe, mine = run.recipe, run.processes.rows(run.recipe.run.batch_size)
-    mixup, views = recipe.augmentation.mixup, 2 if recipe.lessons.without_labels else 1
-    rows = slice(0, recipe.run.batch_size) if mixup or spec.background else mine
-    batch = augment(
+    mixup, cutmix = recipe.augmentation.mixup, recipe.augmentation.cutmix
+    views, wants_parts = 2 if recipe.lessons.without_labels else 1, recipe.lessons.masks > 0
+    rows = slice(0, recipe.run.batch_size) if mixup or cutmix or spec.background else mine
+    batch, parts = augment_with_parts(
         torch.from_numpy(run.train.crops[np.tile(chosen[rows], views)]), spec, size_px=recipe.preprocessing.input_px,
         widen=recipe.data.widen, generator=generator, rows=slice(rows.start * views, rows.stop * views),
-        total=recipe.run.batch_size * views,
+        total=recipe.run.batch_size * views, parts=wants_parts,
     )  # fmt: skip
     shares = None
-    if mixup:
-        labels = torch.from_numpy(run.train.labels[chosen[rows]])
-        batch, shares = blend(batch, labels, run.n_classes, parameter=mixup, generator=generator)
+    if mixup or cutmix:
+        labels, mixed = torch.from_numpy(run.train.labels[chosen[rows]]), blend if mixup else cut_in
+        batch, shares = mixed(batch, labels, run.n_classes, parameter=mixup or cutmix, generator=generator)
     if rows != mine:
-        batch, shares = batch[mine], None if shares is None else shares[mine]
-    return batch, replace(targets_of(run.train, chosen[mine]), shares=shares)
+        batch = batch[mine]
+        shares, parts = (None if item is None else item[mine] for item in (shares, parts))
+    return batch, replace(targets_of(run.train, chosen[mine]), shares=shares, parts=parts)
 
 
 def _order(train: CropSet, pictures: int, seed: int) -> npt.NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 A teacher's answers are learned as by Hinton et al. 2015, "Distilling the knowledge in a neural network", arXiv
 1503.02531. Attributes are told by a linear layer on the embedding that exists in training alone (many tasks on one
-representation: Caruana 1997, doi 10.1023/A:1007379606734). Without labels nothing but views of pictures are compared.
+representation: Caruana 1997, doi 10.1023/A:1007379606734), and nucleus and cell are drawn likewise from the last
+features. Without labels nothing but views of pictures are compared.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from corpuscle.models.classifier import ClassifierOutput
+from corpuscle.errors import RecipeError
+from corpuscle.models.classifier import Classifier, ClassifierOutput
 from corpuscle.models.zoo import CellNetwork
 from corpuscle.training.crops import CropSet
 from corpuscle.training.lessons import ATTRIBUTE_VALUES
@@ -26,6 +28,8 @@ from corpuscle.training.views import collapse_loss, neighbor_accuracy, projector
 __all__ = ["Targets", "add_lessons", "judge_views", "loss_of", "targets_of", "without_lessons"]
 
 _LESSONS = "lessons"
+_FINER = 4
+"""How much finer than the last features masks are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +41,14 @@ class Targets:
         answers: NxK float32, the teacher's logits; None without a teacher.
         attributes: NxA int64, places of the values, -1 for not annotated; None where they are not learned.
         shares: NxK float32, how much of each class is in a blended picture; None where pictures are not blended.
+        parts: Nx2xSxS float32 in [0, 1], where nucleus and cell lie; None where they are not learned.
     """
 
     labels: torch.Tensor
     answers: torch.Tensor | None = None
     attributes: torch.Tensor | None = None
     shares: torch.Tensor | None = None
+    parts: torch.Tensor | None = None
 
 
 def targets_of(crops: CropSet, chosen: npt.NDArray[np.int64]) -> Targets:
@@ -54,12 +60,28 @@ def targets_of(crops: CropSet, chosen: npt.NDArray[np.int64]) -> Targets:
 
 
 def add_lessons(network: CellNetwork, recipe: Recipe) -> None:
-    """Put the layers on a network that exist in training alone: those that tell attributes, or that compare views."""
-    width = network.head.in_features
-    if recipe.lessons.without_labels:
+    """Put the layers on a network that exist in training alone.
+
+    They compare views, or tell attributes, or draw nucleus and cell from the last features.
+
+    Raises:
+        RecipeError: The network has no last features of which masks could be drawn.
+    """
+    width, lessons = network.head.in_features, recipe.lessons
+    if lessons.without_labels:
         network.add_module(_LESSONS, projector(width))
-    elif recipe.lessons.attributes:
-        network.add_module(_LESSONS, nn.Linear(width, sum(len(values) for values in ATTRIBUTE_VALUES.values())))
+        return
+    layers = nn.ModuleDict()
+    if lessons.attributes:
+        layers["attributes"] = nn.Linear(width, sum(len(values) for values in ATTRIBUTE_VALUES.values()))
+    if lessons.masks:
+        if not isinstance(network, Classifier):
+            raise RecipeError(
+                f"The network {recipe.model.name} flattens its features and can draw no masks. Set lessons.masks to 0."
+            )
+        layers["masks"] = nn.Sequential(nn.Conv2d(width, 2 * _FINER**2, 1), nn.PixelShuffle(_FINER))
+    if layers:
+        network.add_module(_LESSONS, layers)
 
 
 def without_lessons(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -88,8 +110,12 @@ def loss_of(recipe: Recipe, network: nn.Module, output: ClassifierOutput, target
         # Gradients of softened answers shrink with the square of the temperature.
         loss = (1 - lessons.teacher_share) * loss + lessons.teacher_share * lessons.temperature**2 * apart
     if lessons.attributes and targets.attributes is not None:
-        told = network.get_submodule(_LESSONS)(output.embedding.float())
+        told = network.get_submodule(f"{_LESSONS}.attributes")(output.embedding.float())
         loss = loss + lessons.attributes * _attribute_loss(told, targets.attributes)
+    if lessons.masks and targets.parts is not None:
+        drawn = network.get_submodule(f"{_LESSONS}.masks")(output.features.float())
+        wanted_parts = functional.adaptive_avg_pool2d(targets.parts, drawn.shape[-1])
+        loss = loss + lessons.masks * functional.binary_cross_entropy_with_logits(drawn, wanted_parts)
     return loss
 
 

@@ -23,7 +23,8 @@ from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, load_bu
 from corpuscle.models.card import model_card
 from corpuscle.models.export import export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
-from corpuscle.models.zoo import CellNetwork, build
+from corpuscle.models.restored import described_network
+from corpuscle.models.zoo import CellNetwork
 from corpuscle.prediction.calibration import energy, fit_reference, fit_refusal, fit_temperature, softmax
 from corpuscle.prediction.engine import Engine
 from corpuscle.preprocessing.transforms import PreprocessingSpec, to_batch
@@ -118,7 +119,7 @@ def make_bundle(
         OutputError: The folder cannot be written.
     """
     spec = recipe.preprocessing
-    network = build(recipe.model.name, len(classes), dropout=recipe.model.dropout, input_px=spec.input_px)
+    network = described_network(dataclasses.asdict(recipe.model), len(classes), spec)
     try:
         network.load_state_dict(load_file(best))
     except (OSError, RuntimeError, SafetensorError) as error:

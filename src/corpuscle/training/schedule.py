@@ -10,7 +10,7 @@ from torch import nn
 
 from corpuscle.errors import RecipeError
 from corpuscle.training.checkpoint import Progress
-from corpuscle.training.recipe import OptimizerRecipe
+from corpuscle.training.recipe_parts import OptimizerRecipe
 
 __all__ = ["begins", "follow_stage", "learning_rate", "make_optimizer", "note_plateau", "update_average"]
 

@@ -186,9 +186,7 @@ def _follow(
             hooks.watcher(progress, step, steps)
 
     start = folder / "start" / "best.safetensors" if before else None
-    progress = fit(
-        recipe, wide, val, len(classes), folder, start=start, processes=processes, watcher=watch, stop=hooks.stop
-    )
+    progress = fit(recipe, wide, val, classes, folder, start=start, processes=processes, watcher=watch, stop=hooks.stop)
     patience = recipe.run.early_stopping
     finished = progress.epochs_done >= recipe.run.epochs or bool(patience and progress.stale_epochs >= patience)
     if finished and processes.is_first:
