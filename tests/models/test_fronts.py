@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from corpuscle.data.examples import CLASSES, draw_cell, draw_cell_with_mask
 from corpuscle.errors import UnknownNameError, UsageError
-from corpuscle.models.export import export_graph
+from corpuscle.models.export import export_graph, quantize_graph
 from corpuscle.models.fronts import FRONTS, Front, equalized_stain, stain_masks
 from corpuscle.models.restored import described_network
 from corpuscle.models.silent_runtime import onnxruntime
@@ -27,6 +29,11 @@ def pictures(seed: int = 3) -> torch.Tensor:
 
 def density(batch: torch.Tensor) -> torch.Tensor:
     return -torch.log(batch.clamp_min(1 / 255) / (WHITE / 255))
+
+
+def answers(path: Path, batch: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"batch": batch})[0]
 
 
 def test_pictures_of_other_stains_come_out_alike():
@@ -69,8 +76,7 @@ def test_graphs_answer_as_the_network_does(kind, tmp_path):
     path = tmp_path / "model.onnx"
     export_graph(network, path, input_px=SIDE)
     batch = (pictures() - torch.tensor(spec.mean)[:, None, None]) / torch.tensor(spec.std)[:, None, None]
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
-    given = session.run(["logits"], {"batch": batch.numpy()})[0]
+    given = answers(path, batch.numpy())
     with torch.inference_mode():
         np.testing.assert_allclose(given, network(batch).logits.numpy(), atol=2e-3)
         plain = build("toy", 3).eval()
@@ -93,3 +99,16 @@ def test_strange_fronts_and_networks_are_a_sentence():
         Front("macenko")
     with pytest.raises(UsageError, match=r"cnn2 takes no front\. Leave out model\.front, or .*corpuscle_s"):
         build("cnn2", 3, front=Front("stain"))
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_8_bits_begin_behind_a_front(kind, tmp_path):
+    torch.manual_seed(1)
+    network = described_network({"name": "toy", "front": kind}, 3, PreprocessingSpec(input_px=SIDE)).eval()
+    exact, fast = tmp_path / "model.onnx", tmp_path / "model.int8.onnx"
+    export_graph(network, exact, input_px=SIDE)
+    batch = ((pictures() - 0.5) / 0.25).numpy()
+    quantize_graph(exact, fast, [batch[:4], batch[4:]])
+    one, other = (answers(path, batch) for path in (exact, fast))
+    assert not np.array_equal(one, other)
+    assert np.abs(one - other).max() < 0.1 * np.ptp(one) + 0.02

@@ -5,9 +5,22 @@ import torch
 
 from corpuscle.errors import UnknownNameError, UsageError
 from corpuscle.models.classifier import Classifier, FlatClassifier, _mixed
+from corpuscle.models.export import can_quantize
+from corpuscle.models.pretrained import reestimate_norms
+from corpuscle.models.sizes import network_size
 from corpuscle.models.zoo import ZOO, build, timm_name
 
-SMALL = ("toy", "corpuscle_s", "corpuscle_mixed", "corpuscle_xs", "fnn", "cnn2", "sequential", "mobilenetv2")
+SMALL = (
+    "toy",
+    "corpuscle_s",
+    "corpuscle_mixed",
+    "corpuscle_group",
+    "corpuscle_xs",
+    "fnn",
+    "cnn2",
+    "sequential",
+    "mobilenetv2",
+)
 
 
 def side_of(name: str) -> int:
@@ -178,3 +191,16 @@ def test_unknown_names_are_refused_with_those_that_exist():
 def test_a_classifier_needs_two_classes(n_classes):
     with pytest.raises(UsageError, match="at least two classes"):
         build("toy", n_classes)
+
+
+def test_norms_of_groups_keep_nothing_from_training():
+    network, batch = build("corpuscle_group", 8), torch.rand(4, 3, 64, 64)
+    assert not dict(network.named_buffers())
+    trained, judged = network.train()(batch), network.eval()(batch)
+    torch.testing.assert_close(trained.embedding, judged.embedding)
+    assert reestimate_norms(network, [batch]) == 0
+    alone = network(batch[:1]).embedding
+    torch.testing.assert_close(alone, judged.embedding[:1], atol=1e-4, rtol=1e-4)
+    assert network_size(network, 64).parameters == network_size(build("corpuscle_s", 8), 64).parameters
+    assert can_quantize(build("corpuscle_s", 8))
+    assert not can_quantize(network)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from corpuscle.errors import UsageError
-from corpuscle.reporting.abroad import abroad_rows
+from corpuscle.reporting.abroad import abroad_rows, measure_abroad
 from corpuscle.reporting.studies import StudyHooks, _recipe, collect_study, follow_study, write_study
 from corpuscle.reporting.study_page import row_outcome, study_page
 from corpuscle.reporting.study_plan import Part, Row, read_study
+from corpuscle.training.adaptation import can_adapt
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.toml"))
@@ -132,7 +133,7 @@ def test_folds_are_put_together_and_seeds_averaged():
 
 def test_figures_abroad_are_a_table_of_means_over_seeds():
     def judged(plain: float, adapted: float) -> dict[str, object]:
-        ends = {"interval": [0.1, 0.9]}
+        ends = {"interval": [plain - 0.2, 0.9]}
         return run([[5, 5], [0, 10]]) | {
             "abroad": {"dataset": "pbc", "split": "val", "n": 7, "classes": 4,
                        "plain": ends | {"balanced_accuracy": plain},
@@ -141,9 +142,25 @@ def test_figures_abroad_are_a_table_of_means_over_seeds():
 
     lines = abroad_rows([("mine", [judged(0.5, 0.6), judged(0.6, 0.8)]), ("homely", [run([[1, 0], [0, 1]])])])
     assert sum("mine" in line for line in lines) == 1
-    assert "pbc val, 4 classes | 7 | 2 | 0.5500 (0.1000-0.9000) | 0.7000 (0.1000-0.9000) |" in "\n".join(lines)
+    assert (
+        "pbc val, 4 classes | 7 | 2 | 0.5500 (0.3500-0.9000) | 0.5000-0.6000 | 0.7000 (0.3500-0.9000) | 0.6000-0.8000 |"
+    ) in "\n".join(lines)
+    assert "| 0.5000 (0.3000-0.9000) |  | 0.6000 (0.3000-0.9000) |  |" in "\n".join(
+        abroad_rows([("one", [judged(0.5, 0.6)])])
+    )
     assert not any("homely" in line for line in lines)
+    without = judged(0.5, 0.6)
+    without["abroad"]["adapted"] = None
+    assert "| 0.5000 (0.3000-0.9000) |  | none to fit |  |" in "\n".join(abroad_rows([("one", [without])]))
     assert abroad_rows([("homely", [run([[1, 0], [0, 1]])])]) == []
+
+
+def test_a_network_without_norms_to_measure_is_judged_once(toy, toy_folder, tmp_path, monkeypatch):
+    assert can_adapt(toy)
+    monkeypatch.setattr("corpuscle.reporting.abroad.can_adapt", lambda bundle: False)
+    found = measure_abroad(toy, str(toy_folder), tmp_path)
+    assert found["adapted"] is None
+    assert 0 <= found["plain"]["balanced_accuracy"] <= 1
 
 
 def test_a_seed_that_lacks_a_fold_does_not_count():

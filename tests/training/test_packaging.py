@@ -43,7 +43,7 @@ def val() -> CropSet:
 def best(val, tmp_path_factory) -> Path:
     """The best weights of a short run."""
     folder = tmp_path_factory.mktemp("fit")
-    fit(RECIPE, crop_set(36, 40, 1), val, len(CLASSES), folder)
+    fit(RECIPE, crop_set(36, 40, 1), val, CLASSES, folder)
     return folder / "best.safetensors"
 
 
@@ -185,3 +185,13 @@ def test_a_bundle_is_made_anew_over_an_old_one(bundle, best, plain, val, tmp_pat
 )  # fmt: skip
 def test_training_data_carry_the_licence_of_the_set_that_they_are_made_of(name, licence):
     assert str(training_row(name, "train", [])["licence"]).startswith(licence)
+
+
+def test_a_network_with_norms_of_groups_stays_exact(plain, val, tmp_path):
+    recipe = toy_recipe(model__name="corpuscle_group", run__epochs=1)
+    fit(recipe, plain, val, CLASSES, tmp_path)
+    made = make_bundle(
+        recipe, CLASSES, tmp_path / "bundle", tmp_path / "best.safetensors", train=plain, val=val, training_data=(ROW,)
+    )
+    assert recipe.bundle.quantize
+    assert made.graph == "model.onnx"

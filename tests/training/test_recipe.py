@@ -38,6 +38,7 @@ def test_a_shipped_recipe_runs_two_steps(path, tmp_path):
         "run.precision=fp32",
         "data.limit=8",
         "model.pretrained=",
+        "model.given_head=false",
     )
     recipe = read_recipe(path, small)
     if recipe.preprocessing.input_px > 160:  # the same steps on fewer pixels

@@ -7,7 +7,8 @@ kind is how the older studies built theirs, and is here to be compared with.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -127,22 +128,28 @@ def mixed_styles(batch: torch.Tensor, *, parameter: float = 0.1) -> torch.Tensor
     return (values * gain + shift).to(batch.dtype)
 
 
+def _group_norm(width: int) -> nn.GroupNorm:
+    """Norms of eight channels of one picture each (Wu, He 2018, arXiv 1803.08494): nothing is kept from training."""
+    return nn.GroupNorm(max(1, width // 8), width)
+
+
 class _Residual(nn.Module):
     """Two 3x3 convolutions with a shortcut (He et al. 2016); the shortcut pools before its 1x1 convolution."""
 
-    def __init__(self, width_in: int, width: int, stride: int, *, mixed: bool = False) -> None:
+    def __init__(self, width_in: int, width: int, stride: int, *, mixed: bool = False, grouped: bool = False) -> None:
         super().__init__()
+        norm: Callable[[int], Any] = _group_norm if grouped else nn.BatchNorm2d
         self.first = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
-        self.first_norm = nn.BatchNorm2d(width)
+        self.first_norm = norm(width)
         self.mixed = mixed
         self.second = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.second_norm = nn.BatchNorm2d(width)
+        self.second_norm = norm(width)
         nn.init.zeros_(self.second_norm.weight)
         # An odd side is halved upwards, as the convolutions beside it do.
         pool = nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False)
         shortcut: list[nn.Module] = [pool] if stride == 2 else []
         if stride == 2 or width_in != width:
-            shortcut += [nn.Conv2d(width_in, width, 1, bias=False), nn.BatchNorm2d(width)]
+            shortcut += [nn.Conv2d(width_in, width, 1, bias=False), norm(width)]
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
@@ -162,20 +169,22 @@ class ResidualBackbone(nn.Sequential):
         *,
         stride: int = 2,
         mixed: int = 0,
+        grouped: bool = False,
         front: Front | None = None,
     ) -> None:
         """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution.
 
         The blocks of the first `mixed` stages have instance norm in half of the channels behind their first
-        convolution. Pictures go through the `front` before all else, if there is one. In training, `style_mixing` is
-        the share of batches whose styles are mixed behind the first two stages.
+        convolution; `grouped` gives all norms to groups of channels of one picture instead. Pictures go through the
+        `front` before all else, if there is one. In training, `style_mixing` is the share of batches whose styles are
+        mixed behind the first two stages.
         """
         first = nn.Conv2d(front.channels if front else 3, stem, 3, stride, 1, bias=False)
-        layers: list[nn.Module] = [first, nn.BatchNorm2d(stem), nn.ReLU()]
+        layers: list[nn.Module] = [first, _group_norm(stem) if grouped else nn.BatchNorm2d(stem), nn.ReLU()]
         before = stem
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for index in range(depth):
-                layers.append(_Residual(before, width, 2 if index == 0 else 1, mixed=stage < mixed))
+                layers.append(_Residual(before, width, 2 if index == 0 else 1, mixed=stage < mixed, grouped=grouped))
                 before = width
         super().__init__(*layers)
         self.width = before

@@ -24,6 +24,7 @@ from corpuscle.models.silent_runtime import onnxruntime
 from corpuscle.models.zoo import CellNetwork
 
 __all__ = [
+    "can_quantize",
     "export_graph",
     "forget_origin",
     "halve_weights",
@@ -119,6 +120,11 @@ def halve_weights(model: onnx.ModelProto) -> None:
     graph.node.extend(nodes)
 
 
+def can_quantize(network: nn.Module) -> bool:
+    """Say whether 8 bits are worth trying: norms that cannot go into a convolution would be most of the work then."""
+    return not any(isinstance(layer, (nn.GroupNorm, nn.LayerNorm)) for layer in network.modules())
+
+
 def quantize_graph(
     source: Path,
     target: Path,
@@ -131,8 +137,8 @@ def quantize_graph(
 
     Weights use seven bits, because processors without VNNI instructions add pairs of products in 16 bits and would
     otherwise overflow: the answers are then the same on every processor. The first convolution, which sees the picture
-    itself, stays exact: on `val` that brought the logits nearer to the exact graph at no cost in time. So do instance
-    norms.
+    itself, stays exact, and all before it: on `val` that brought the logits nearer to the exact graph at no cost in
+    time. So do instance norms.
 
     Args:
         source: The exact graph.
@@ -155,7 +161,8 @@ def quantize_graph(
         plain = Path(folder) / "plain.onnx"
         merge_constants(source, plain, even_sides=even_sides)
         nodes = list(onnx.load(plain).graph.node)
-        exact = [node.name for node in nodes if node.op_type == "Conv"][:1] + _instance_norms(nodes)
+        first = [node.op_type for node in nodes].index("Conv")
+        exact = [node.name for node in nodes[: first + 1]] + _instance_norms(nodes)
         exact += _from_last_convolutions_on(nodes) if exact_ends else []
         quantize_static(
             plain, target, _Batches(), quant_format=QuantFormat.QDQ, per_channel=True, reduce_range=True,

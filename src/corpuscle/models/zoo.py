@@ -73,10 +73,16 @@ def _last_width(layers: nn.Module) -> int:
 
 
 def _residual(
-    stem: int, widths: tuple[int, ...], depths: tuple[int, ...], stride: int = 2, *, mixed: int = 0
+    stem: int,
+    widths: tuple[int, ...],
+    depths: tuple[int, ...],
+    stride: int = 2,
+    *,
+    mixed: int = 0,
+    grouped: bool = False,
 ) -> Callable[[Plan], Classifier]:
     def make(plan: Plan) -> Classifier:
-        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed, front=plan.front)
+        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed, grouped=grouped, front=plan.front)
         return Classifier(backbone, backbone.width, plan.n_classes, dropout=plan.dropout)
 
     return make
@@ -119,6 +125,10 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
         "corpuscle_mixed": ZooRow(
             _residual(24, (48, 96, 192), (1, 2, 2), mixed=2), 128, "the same with instance norms in half of the early "
             "channels, for stains never seen",
+        ),
+        "corpuscle_group": ZooRow(
+            _residual(24, (48, 96, 192), (1, 2, 2), grouped=True), 128, "the same with norms of groups of channels, "
+            "which keep nothing from training",
         ),
         "corpuscle_xs": ZooRow(
             _residual(16, (32, 64, 96), (1, 1, 1), 1), 28, "our residual net for pictures of 28 px"

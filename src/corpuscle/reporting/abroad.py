@@ -12,7 +12,7 @@ from corpuscle.evaluation.model import ModelEvaluation, evaluate
 from corpuscle.files import written_whole
 from corpuscle.models.bundle import Bundle
 from corpuscle.prediction.embedding import find_specimens
-from corpuscle.training.adaptation import adapt
+from corpuscle.training.adaptation import adapt, can_adapt
 
 __all__ = ["ABROAD", "abroad_rows", "measure_abroad"]
 
@@ -24,7 +24,8 @@ def measure_abroad(bundle: Bundle, dataset: str, folder: Path, *, root: str | Pa
     """Judge a bundle on another laboratory's cells, among the classes in common, and write `abroad.json`.
 
     It is judged twice: as it is, and with its norms measured on the very cells that are judged, which is what a user
-    who adapts a model to the pictures at hand does; no label is looked at.
+    who adapts a model to the pictures at hand does; no label is looked at. A network without norms that could be
+    measured is judged once.
 
     Args:
         bundle: The bundle.
@@ -39,11 +40,12 @@ def measure_abroad(bundle: Bundle, dataset: str, folder: Path, *, root: str | Pa
     """
     name, _, split = dataset.partition(":")
     plain = evaluate(name, model=bundle, split=split, root=root, in_common=True)
-    with tempfile.TemporaryDirectory() as place:
-        fitted = adapt(bundle, find_specimens([name], split=split, root=root), Path(place) / "adapted")
-        adapted = evaluate(name, model=fitted.bundle, split=split, root=root, in_common=True)
     values = {"dataset": name, "split": split, "n": plain.evaluation.n, "classes": plain.among,
-              "plain": _values(plain), "adapted": _values(adapted)}  # fmt: skip
+              "plain": _values(plain), "adapted": None}  # fmt: skip
+    if can_adapt(bundle):
+        with tempfile.TemporaryDirectory() as place:
+            fitted = adapt(bundle, find_specimens([name], split=split, root=root), Path(place) / "adapted")
+            values["adapted"] = _values(evaluate(name, model=fitted.bundle, split=split, root=root, in_common=True))
     with written_whole(folder / ABROAD) as part:
         part.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return values
@@ -62,8 +64,7 @@ def abroad_rows(rows: Iterable[tuple[str, Sequence[dict[str, Any]]]]) -> list[st
     """Return the table of a study's page, one line a row; nothing where no run went abroad.
 
     Args:
-        rows: Label of each row, and its finished runs as `collect_study` gathers them; the first seed gives the
-            intervals, and all of them the mean.
+        rows: Label of each row, and its finished runs, one a seed, as `collect_study` gathers them.
     """
     lines = []
     for label, runs in rows:
@@ -71,21 +72,38 @@ def abroad_rows(rows: Iterable[tuple[str, Sequence[dict[str, Any]]]]) -> list[st
         if not found:
             continue
         first = found[0]["abroad"]
-        home = sum(run["test"]["balanced_accuracy"] for run in found) / len(found)
+        home = _mean([run["test"]["balanced_accuracy"] for run in found])
         where = f"{first['dataset']} {first['split']}".strip()
         cells = [label, str(found[0]["facts"]["dataset"]), f"{home:.4f}", f"{where}, {first['classes']} classes"]
         cells += [str(first["n"]), str(len(found))]
         for key in ("plain", "adapted"):
-            mean = sum(run["abroad"][key]["balanced_accuracy"] for run in found) / len(found)
-            low, high = first[key]["interval"] or (float("nan"),) * 2
-            cells.append(f"{mean:.4f} ({low:.4f}-{high:.4f})")
+            cells += _figure([run["abroad"][key] for run in found if run["abroad"][key]])
         lines.append(f"| {' | '.join(cells)} |")
     if not lines:
         return []
     head = ("run", "trained on", "balanced accuracy on its test split", "judged on", "n", "seeds",
-            "balanced accuracy there", "fitted to those pictures without labels")  # fmt: skip
+            "balanced accuracy there", "seeds from-to", "fitted to those pictures without labels",
+            "seeds from-to ")  # fmt: skip
     note = (
-        "Answers are sought among the classes in common. The interval is that of the first seed, by bootstrap over "
-        "photographs where the set has them."
+        "Answers are sought among the classes in common. Figures are means over the seeds. An interval is that of one "
+        "training, the ends being means over the seeds as well: by bootstrap over photographs where the set has them. "
+        "It says how far the cells decide; from-to says how far the training does."
     )
     return ["## In another laboratory", "", f"| {' | '.join(head)} |", "|" + "---|" * len(head), *lines, "", note, ""]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _figure(results: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Return the mean over seeds with its interval, and the seeds' range; empty for one seed."""
+    if not results:
+        return "none to fit", ""
+    values = [float(result["balanced_accuracy"]) for result in results]
+    ends = [result["interval"] for result in results if result["interval"]]
+    text = f"{_mean(values):.4f}"
+    if ends:
+        low, high = (_mean([pair[side] for pair in ends]) for side in (0, 1))
+        text += f" ({low:.4f}-{high:.4f})"
+    return text, f"{min(values):.4f}-{max(values):.4f}" if len(values) > 1 else ""

@@ -32,7 +32,7 @@ from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure
 from corpuscle.training.checkpoint import save_weights
 
-__all__ = ["FEWEST_CELLS", "Adaptation", "adapt"]
+__all__ = ["FEWEST_CELLS", "Adaptation", "adapt", "can_adapt"]
 
 FEWEST_CELLS = 32
 """With fewer cells the norms would follow single cells instead of the stain."""
@@ -56,6 +56,15 @@ class Adaptation:
     bundle: Bundle
     n_cells: int
     failures: tuple[Failure, ...]
+
+
+def can_adapt(bundle: Bundle) -> bool:
+    """Say whether the network of a bundle has norms that `adapt` could measure anew.
+
+    Raises:
+        BundleError: The bundle does not say which network it is.
+    """
+    return bool(reestimate_norms(restore_network(bundle), ()))
 
 
 def adapt(

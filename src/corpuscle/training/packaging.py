@@ -21,7 +21,7 @@ from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.files import make_folder, written_whole
 from corpuscle.models.bundle import OPTIONAL_FILES, Bundle, RefusalRule, load_bundle, write_manifest
 from corpuscle.models.card import model_card
-from corpuscle.models.export import export_graph, quantize_graph, round_to_half
+from corpuscle.models.export import can_quantize, export_graph, quantize_graph, round_to_half
 from corpuscle.models.pretrained import pretrained_about
 from corpuscle.models.restored import described_network
 from corpuscle.models.zoo import CellNetwork
@@ -142,7 +142,7 @@ def make_bundle(
         recipe=recipe.to_dict(),
     )  # fmt: skip
     _check_export(network, Engine(bundle), val.crops, spec)
-    if recipe.bundle.quantize:
+    if recipe.bundle.quantize and can_quantize(network):
         chosen = np.random.default_rng(0).permutation(len(train.labels))[:_CALIBRATION_CROPS]
         batches = [
             to_batch(np.ascontiguousarray(train.crops[np.sort(part)]), spec) for part in np.array_split(chosen, 16)

@@ -233,7 +233,8 @@ class BundleRecipe:
     """How the finished network is packed.
 
     Attributes:
-        quantize: Whether an 8-bit graph predicts, as is fastest; else the exact one.
+        quantize: Whether an 8-bit graph predicts, as is fastest; else the exact one, as always for networks with norms
+            of groups of channels.
         version: What the model calls itself beside its name.
     """
 
