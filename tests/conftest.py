@@ -147,6 +147,10 @@ class Outcome:
     out: str
     err: str
 
+    def only_sentences(self) -> bool:
+        """Whether nothing but sentences was written for people."""
+        return "Traceback" not in self.err + self.out and "Error:" not in self.err
+
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:

@@ -18,9 +18,7 @@ import pytest
 from PIL import Image
 
 from corpuscle import __version__
-from corpuscle.data.catalog import DATASETS
 from corpuscle.data.examples import CLASSES
-from corpuscle.evaluation.model import evaluate
 from corpuscle.interfaces import cli as cli_module
 from corpuscle.prediction.classification import classify
 from corpuscle.prediction.writing import NOTICE, prediction_row, prediction_values
@@ -89,12 +87,6 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def clean(outcome) -> None:
-    """Check that nothing but sentences was written for people."""
-    assert "Traceback" not in outcome.err + outcome.out
-    assert "Error:" not in outcome.err
-
-
 def run_outside(*arguments: object, **options) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-m", "corpuscle.interfaces.cli", *(os.fspath(item) for item in arguments)]
@@ -119,7 +111,7 @@ def test_bad_pictures_among_good_ones_end_with_status_3_and_lose_nothing(cli, to
     output, missing = tmp_path / "out.csv", tmp_path / "missing.png"
     done = cli("classify", folder, missing, folder / "folder.jpg", "--model", toy_bundle, "-o", output)
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
     assert {Path(row["file"]).name for row in rows(output)} == set(good)
     failures = rows(tmp_path / "out.errors.csv")
     named = {*(str(folder / name) for name in bad), str(missing), str(folder / "folder.jpg")}
@@ -146,7 +138,7 @@ def test_each_bad_picture_is_told_what_is_wrong_with_it(cli, toy_bundle, mixed, 
     folder, _, _ = mixed
     done = cli("classify", folder / name, folder / "plain.png", "--model", toy_bundle)
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
     assert words in done.err
     assert len(done.out.splitlines()) == 2
 
@@ -263,7 +255,7 @@ def test_wrong_requests_end_with_status_2_and_say_why(cli, toy_bundle, empty_pla
         arguments = [*arguments, "--model", str(toy_bundle)]
     done = cli(*arguments)
     assert done.status == 2
-    clean(done)
+    assert done.only_sentences()
     assert words in done.err
     assert done.out == ""
     assert sorted(path.name for path in empty_place.iterdir()) == ["CELL", "EMPTY"]
@@ -302,7 +294,7 @@ def test_a_file_in_the_place_of_the_output_folder_ends_with_status_3(cli, toy_bu
     (tmp_path / "file").write_text("x")
     done = cli("classify", drawn_files[0], "--model", toy_bundle, "--output", tmp_path / "file" / "out.csv")
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
     assert "cannot be written" in done.err
 
 
@@ -310,7 +302,7 @@ def test_a_file_in_the_place_of_the_output_folder_ends_with_status_3(cli, toy_bu
 def test_a_full_disk_ends_with_status_3_and_one_sentence(cli, toy_bundle, drawn_files):
     done = cli("classify", drawn_files[0], "--model", toy_bundle, "--output", "/dev/full")
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
     assert "/dev/full cannot be written: No space left on device" in done.err
     with Path("/dev/full").open("wb") as full:
         outside = run_outside("classify", drawn_files[0], "--model", toy_bundle, stdout=full)
@@ -359,7 +351,7 @@ def test_a_person_sees_a_table(cli, toy_bundle, mixed, monkeypatch):
     folder, good, _ = mixed
     done = cli("classify", folder, "--model", toy_bundle, terminal=True)
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
     assert "confidence" in done.out
     assert done.out.count("neutrophil") >= len(good) - 3
     assert "p_neutrophil" not in done.out
@@ -376,118 +368,6 @@ def test_the_table_says_what_was_refused(cli, toy_bundle, drawn_files, tmp_path,
 # Measuring
 
 
-def test_evaluate_prints_a_report_that_says_what_leaks(cli, toy_bundle, toy_folder):
-    done = cli("evaluate", "--dataset", toy_folder, "--model", toy_bundle)
-    assert done.status == 0
-    assert "balanced accuracy" in done.out
-    assert "leaks: training pictures included" in done.out.splitlines()[-1]
-
-
-def test_evaluate_on_the_drawn_set_prints_the_librarys_numbers(cli, toy, toy_bundle, drawn_twice):
-    done = cli("evaluate", "--dataset", "drawn", "--split", "test", "--model", toy_bundle, "--json")
-    assert done.status == 0
-    assert json.loads(done.out) == json.loads(json.dumps(evaluate("drawn", model=toy, split="test").to_dict()))
-    for key in set(CLASSES) - set(toy.classes):
-        assert f"1 cells labeled {key} were left out" in done.err
-
-
-def test_evaluate_writes_a_folder(cli, toy_bundle, toy_folder, tmp_path):
-    output = tmp_path / "report"
-    done = cli("evaluate", "--dataset", toy_folder, "--split", "test", "--model", toy_bundle, "--output", output)
-    assert done.status == 0
-    assert f"Written to {output}." in done.err
-    assert {path.name for path in output.iterdir()} == {
-        "report.txt", "evaluation.json", "confusion.csv", "confusion.png", "mistakes.csv", "predictions.csv",
-        "reliability.png", "samples.png",
-    }  # fmt: skip
-
-
-def test_evaluate_with_unreadable_pictures_ends_with_status_3_and_judges_the_rest(
-    cli, toy_bundle, toy_folder, tmp_path
-):
-    folder = Path(shutil.copytree(toy_folder / "test", tmp_path / "set"))
-    (folder / "platelet" / "empty.png").write_bytes(b"")
-    done = cli("evaluate", "--dataset", folder, "--model", toy_bundle, "--json")
-    assert done.status == 3
-    assert json.loads(done.out)["n"] == 8
-    assert "1 pictures could not be read, the first: " in done.err
-
-
-def test_evaluate_on_a_set_that_is_not_there_says_how_to_get_it(cli, toy_bundle, tmp_path):
-    done = cli("evaluate", "--dataset", "pbc", "--model", toy_bundle, "--data-root", tmp_path)
-    assert done.status == 3
-    clean(done)
-    assert "corpuscle fetch pbc" in done.err
-
-
-def test_a_measurement_is_entered_into_a_page_under_its_own_command(cli, toy_bundle, toy_folder, tmp_path):
-    page = tmp_path / "figures.md"
-    done = cli("evaluate", "--dataset", toy_folder, "--model", toy_bundle, "--split", "test", "--record", page)
-    assert done.status == 0
-    text = page.read_text(encoding="utf-8")
-    assert f"## `corpuscle evaluate --dataset {toy_folder} --model {toy_bundle} --split test`" in text
-    assert "toy 1: accuracy" in text
-
-
-def test_benchmark_prints_a_table_or_json(cli, toy_bundle, drawn_files, monkeypatch):
-    from corpuscle.evaluation import benchmark
-
-    monkeypatch.setattr(benchmark, "_REPEATS", 1)
-    monkeypatch.setattr(benchmark, "_torch_version", lambda: "not installed")
-    arguments = ("benchmark", "classify", "--files", 16, "--folder", drawn_files[0].parent, "--model", toy_bundle)
-    done = cli(*arguments)
-    assert done.status == 0
-    assert "decode alone, 1 thread" in done.out
-    assert json.loads(cli(*arguments, "--json").out)["n_files"] == 16
-
-
-# Data and installation
-
-
-@pytest.fixture
-def labeled_folder(drawn_cells, tmp_path) -> Path:
-    """Two classes in two splits, four different cells."""
-    folder = tmp_path / "set"
-    for key in ("monocyte", "platelet"):
-        for split, image in zip(("train", "test"), drawn_cells[key], strict=True):
-            (folder / split / key).mkdir(parents=True)
-            Image.fromarray(image).save(folder / split / key / f"{split}.png")
-    return folder
-
-
-def test_audit_of_a_sound_set_ends_with_status_0(cli, labeled_folder):
-    done = cli("audit", labeled_folder)
-    assert done.status == 0
-    clean(done)
-    assert "4 pictures in" in done.out.replace("\n", " ")
-
-
-def test_audit_of_a_leaking_set_ends_with_status_3(cli, labeled_folder, tmp_path):
-    shutil.copy(labeled_folder / "train" / "platelet" / "train.png", labeled_folder / "test" / "platelet" / "copy.png")
-    output = tmp_path / "findings.json"
-    done = cli("audit", labeled_folder, "--json", "--output", output)
-    assert done.status == 3
-    clean(done)
-    values = json.loads(done.out)
-    assert values == json.loads(output.read_text(encoding="utf-8"))
-    assert values["has_leak"]
-    leaks = [set(item["files"]) for item in values["findings"] if item["severity"] == "leak"]
-    assert {"train/platelet/train.png", "test/platelet/copy.png"} in leaks
-    assert "There is a leak" in done.err
-    table = cli("audit", labeled_folder)
-    assert table.status == 3
-    assert "leak" in table.out
-
-
-def test_fetch_lists_the_known_names_and_what_to_do_by_hand(cli, tmp_path):
-    done = cli("fetch", "imagenet")
-    assert all(name in done.err for name in DATASETS)
-    done = cli("fetch", "kaggle-wbc", "--data-root", tmp_path)
-    assert done.status == 3
-    clean(done)
-    assert "https://www.kaggle.com/datasets/paultimothymooney/blood-cells" in done.err
-
-
 def test_doctor_says_what_is_installed(cli, tmp_path):
     values = json.loads(cli("doctor", "--json", "--data-root", tmp_path).out)
     assert values["versions"]["corpuscle"] == __version__
@@ -502,7 +382,7 @@ def test_demo_draws_names_and_shows(cli, tmp_path):
     output = tmp_path / "demo"
     done = cli("demo", "--output", output)
     assert done.status == 0
-    clean(done)
+    assert done.only_sentences()
     written = {path.name for path in output.iterdir() if path.is_file()}
     assert written == {*(f"{key}_1.png" for key in CLASSES), "result.png", "field.png", "field.json"}
     assert re.search(r"\d of 8 drawn cells were named right", done.out)
@@ -517,7 +397,7 @@ def test_demo_where_nothing_can_be_written_ends_with_status_3(cli, tmp_path):
     (tmp_path / "file").write_text("x")
     done = cli("demo", "--output", tmp_path / "file" / "demo")
     assert done.status == 3
-    clean(done)
+    assert done.only_sentences()
 
 
 def test_the_version_and_the_help(cli):
@@ -553,7 +433,7 @@ def test_training_without_its_packages_says_how_to_install_them(cli, monkeypatch
     monkeypatch.setitem(sys.modules, "torch", None)
     done = cli("train", "recipes/toy.toml")
     assert done.status == 2
-    clean(done)
+    assert done.only_sentences()
     assert "pip install 'corpuscle[train]'" in done.err
 
 
@@ -573,7 +453,7 @@ def test_what_can_happen_any_time_ends_without_a_traceback(cli, monkeypatch, err
     monkeypatch.setattr(cli_module, "app", fail)
     done = cli("doctor")
     assert done.status == status
-    clean(done)
+    assert done.only_sentences()
     assert words in done.err
 
 
