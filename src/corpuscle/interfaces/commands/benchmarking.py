@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from corpuscle.errors import UnknownNameError
-from corpuscle.interfaces.commands.models import record_result
 from corpuscle.interfaces.console import DEFAULT_DETECTOR, DEFAULT_MODEL, print_json, progress_bar
+from corpuscle.interfaces.recording import record_result
 
 __all__ = ["benchmark"]
 

@@ -45,7 +45,7 @@ def evaluate_fields(
 ) -> None:
     """Measure a detector on labeled fields."""
     from corpuscle.evaluation.detector import evaluate_detector
-    from corpuscle.interfaces.commands.models import record_result
+    from corpuscle.interfaces.recording import record_result
     from corpuscle.reporting.detector_evaluations import write_detector_evaluation
 
     with progress_bar("evaluating") as show:

@@ -30,7 +30,7 @@ def enrich(
     """Teach a model to say why in words: fit attributes on WBCAtt, index the cells it learned from, measure both."""
     from corpuscle.errors import OutputError, UsageError
     from corpuscle.explanation.explaining import open_model
-    from corpuscle.interfaces.commands.models import record_result
+    from corpuscle.interfaces.recording import record_result
     from corpuscle.models.bundle import load_bundle
     from corpuscle.reporting.enriching import enrich as run
     from corpuscle.reporting.enriching import enrichment_figures

@@ -43,7 +43,7 @@ def explain(
     from corpuscle.explanation.explaining import Explainer
     from corpuscle.explanation.map_files import OutputNames, write_explanation
     from corpuscle.files import make_folder
-    from corpuscle.interfaces.commands.reading import find_pictures, report_failures
+    from corpuscle.interfaces.pictures import find_pictures, report_failures
     from corpuscle.prediction.writing import NOTICE, prediction_values, write_failures
     from corpuscle.records import Failure
 

@@ -102,7 +102,7 @@ def _find_fields(paths: list[str], region: str, level: int) -> tuple[list[Field]
     """List the fields; slides become the wanted part of them."""
     from corpuscle.data.slides import SLIDE_SUFFIXES, open_slide, parse_region
     from corpuscle.errors import CorpuscleError
-    from corpuscle.interfaces.commands.reading import find_pictures
+    from corpuscle.interfaces.pictures import find_pictures
     from corpuscle.prediction.fields import PartOfSlide
     from corpuscle.records import Failure
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import time
@@ -15,11 +14,12 @@ import typer
 
 from corpuscle.errors import MissingExtraError, UsageError
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+from corpuscle.interfaces.recording import record_result
 
 if TYPE_CHECKING:
     from corpuscle.training.checkpoint import Progress
 
-__all__ = ["EpochPrinter", "Stopper", "evaluate", "record_result", "train"]
+__all__ = ["EpochPrinter", "Stopper", "evaluate", "train"]
 
 _DataRoot = Annotated[
     Path | None, typer.Option(help="Folder that holds the data sets; else $CORPUSCLE_DATA, else the user's cache.")
@@ -213,29 +213,3 @@ class EpochPrinter:
         each = (time.monotonic() - self._began) / (done - self._first_step)
         left = each * ((progress.epochs_done + 1) * steps - done)
         return f", {left:.0f} s left in this epoch"
-
-
-def record_result(
-    page: Path | None,
-    result: Any,
-) -> None:
-    """Enter what this command measured into a page of figures, if one is named."""
-    if page is None:
-        return
-    from corpuscle.evaluation.machine import machine_line
-    from corpuscle.reporting.ledger import figures_of, record
-
-    figures = result if isinstance(result, list) else figures_of(result)
-    record(page, _own_command(), machine_line(), figures)
-    note(f"Entered into {page}.")
-
-
-def _own_command() -> str:
-    """Return this process's command line without what says only where things lie on this machine."""
-    words, skip = ["corpuscle"], False
-    for word in sys.argv[1:]:
-        if skip or word.startswith(("--record", "--data-root", "--output", "-o")):
-            skip = not skip and "=" not in word and word.startswith("-")
-            continue
-        words.append(word)
-    return shlex.join(words)

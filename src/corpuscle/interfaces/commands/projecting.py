@@ -43,7 +43,7 @@ def project(
     from corpuscle.explanation.explaining import open_model
     from corpuscle.explanation.projection import check_method
     from corpuscle.files import make_folder
-    from corpuscle.interfaces.commands.reading import report_failures
+    from corpuscle.interfaces.pictures import report_failures
     from corpuscle.prediction.embedding import embed_cells, find_specimens
     from corpuscle.prediction.writing import NOTICE, write_failures
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corpuscle.errors import NoInputError
 from corpuscle.interfaces.commands.fields import demo_field
 from corpuscle.interfaces.console import DEFAULT_MODEL, note, print_json, progress_bar
+from corpuscle.interfaces.pictures import find_pictures, report_failures
 
 if TYPE_CHECKING:
     from corpuscle.prediction.classification import CellReader
-    from corpuscle.records import Failure, Prediction
+    from corpuscle.records import Prediction
 
-__all__ = ["classify", "demo", "find_pictures", "report_failures"]
+__all__ = ["classify", "demo"]
 
 
 def classify(
@@ -86,34 +86,6 @@ def classify(
 def _is_plain(output: Path) -> bool:
     """Whether an output is a file, which can have a list of failures beside it, and no device."""
     return output.is_file()
-
-
-def find_pictures(paths: list[str]) -> tuple[list[Path], list[Failure]]:
-    """Find all pictures; a path that leads to none fails alone, unless none leads to any."""
-    from corpuscle.data.images import find_images
-    from corpuscle.records import Failure
-
-    found: dict[Path, None] = {}
-    failures: list[Failure] = []
-    first: NoInputError | None = None
-    for path in paths:
-        try:
-            found.update(dict.fromkeys(find_images([path])))
-        except NoInputError as error:
-            first = first or error
-            failures.append(Failure(path, str(error)))
-    if first and not found:
-        raise first
-    return list(found), failures
-
-
-def report_failures(failures: list[Failure], listing: Path | None) -> None:
-    """Say how many failed and why, the first few by name."""
-    note(f"{len(failures)} could not be read" + (f"; all are listed in {listing}:" if listing else ":"))
-    for failure in failures[:5]:
-        note(f"  {failure.reason}")
-    if len(failures) > 5:
-        note(f"  and {len(failures) - 5} more")
 
 
 def _print_table(predictions: list[Prediction]) -> None:
