@@ -120,14 +120,14 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
     {
         "toy": ZooRow(_residual(8, (8, 16), (1, 1)), 32, "seconds to train; for tests"),
         "corpuscle_s": ZooRow(
-            _residual(24, (48, 96, 192), (1, 2, 2)), 128, "our residual net, the shipped one, 1.5 M parameters"
+            _residual(24, (48, 96, 192), (1, 2, 2)), 128, "our residual net, 1.5 M parameters"
         ),
         "corpuscle_mixed": ZooRow(
-            _residual(24, (48, 96, 192), (1, 2, 2), mixed=2), 128, "the same with instance norms in half of the early "
-            "channels, for stains never seen",
+            _residual(24, (48, 96, 192), (1, 2, 2), mixed=2), 128, "corpuscle_s with instance norms in half of the "
+            "early channels, for stains never seen; the shipped one",
         ),
         "corpuscle_group": ZooRow(
-            _residual(24, (48, 96, 192), (1, 2, 2), grouped=True), 128, "the same with norms of groups of channels, "
+            _residual(24, (48, 96, 192), (1, 2, 2), grouped=True), 128, "corpuscle_s with norms of groups of channels, "
             "which keep nothing from training",
         ),
         "corpuscle_xs": ZooRow(
@@ -151,7 +151,7 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
         "vgg19": ZooRow(
             _vgg_flat, 224, "VGG (Simonyan, Zisserman 2015), flattened, one dense layer of 256", "vgg19", 32, fixed=True
         ),
-        "vgg19_pooled": ZooRow(_timm_pooled("vgg19"), 224, "the same, its features averaged", "vgg19", 32),
+        "vgg19_pooled": ZooRow(_timm_pooled("vgg19"), 224, "vgg19 with its features averaged", "vgg19", 32),
     }
 )  # fmt: skip
 

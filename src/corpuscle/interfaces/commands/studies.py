@@ -32,10 +32,13 @@ def models(
         print_json({"shipped": sorted(shipped_bundles()), "networks": [asdict(row) for row in rows]})
         return
     typer.echo(f"Shipped models, for --model: {', '.join(sorted(shipped_bundles())) or 'none'}\n")
-    typer.echo(f"{'network':<14}{'input':>7}{'parameters':>13}{'multiply-adds':>17}  {'licence of weights':<20}about")
+    wide = max(len(row.name) for row in rows) + 2
+    typer.echo(
+        f"{'network':<{wide}}{'input':>7}{'parameters':>13}{'multiply-adds':>17}  {'licence of weights':<20}about"
+    )
     for row in rows:
         typer.echo(
-            f"{row.name:<14}{row.input_px:>4} px{row.parameters:>13,}{row.multiply_adds:>17,}  "
+            f"{row.name:<{wide}}{row.input_px:>4} px{row.parameters:>13,}{row.multiply_adds:>17,}  "
             f"{row.licence or 'own':<20}{row.about}"
         )
     typer.echo("\nCounted with a head for eight classes. Any other network of timm: timm:NAME.")
