@@ -50,6 +50,15 @@ def test_a_gain_of_all_dyes_does_not_show():
     torch.testing.assert_close(equalized_stain(stronger), equalized_stain(plain), atol=0.08, rtol=0)
 
 
+def test_black_corners_are_no_stain():
+    plain = pictures()
+    cut = plain.clone()
+    cut[:, :, :20, :20] = 0.0
+    found, whole = equalized_stain(cut), equalized_stain(plain)
+    torch.testing.assert_close(found[:, :, 26:, 26:], whole[:, :, 26:, 26:], atol=0.1, rtol=0)
+    assert found[:, :, :19, :19].max() < 0.02, "and stay black"
+
+
 def test_empty_slide_stays_empty():
     white = torch.full((2, 3, SIDE, SIDE), WHITE / 255)
     torch.testing.assert_close(equalized_stain(white), white, atol=0.02, rtol=0)

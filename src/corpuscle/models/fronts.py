@@ -6,6 +6,7 @@ stain, or show the network where nucleus and cell are, so that it need not learn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ FRONTS = ("stain", "masks")
 _WHITE = WHITE / 255
 _STAINED, _SOFTNESS = 0.12, 0.03
 """Mean optical density above which a place counts as stained, and how softly."""
+_BLACK, _BLACK_SOFTNESS = 0.08, 0.01
+"""Brightest channel below which a place is no stain but without light, and how softly."""
 _MEAN, _SPREAD = (0.55, 0.75, 0.35), (0.35, 0.35, 0.2)
 """Density in red, green and blue that stained places are brought to: about those of May Gruenwald-Giemsa."""
 _LEAST_SPREAD, _LEAST_SHARE = 0.05, 0.01
@@ -79,16 +82,22 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
     Returns:
         Nx3xHxW float32 in [0, 1].
     """
-    density = -torch.log(picture.clamp(1 / 255, 1.0) / _WHITE)
-    stained = torch.sigmoid((density.mean(1, keepdim=True) - _STAINED) / _SOFTNESS)
+    # Light is the logarithm of what is left of the lamp's: the density with the other sign, which saves two steps.
+    light = torch.log(picture.clamp(1 / 255, 1.0)) - math.log(_WHITE)
+    stained = torch.sigmoid(light.mean(1, keepdim=True) / -_SOFTNESS - _STAINED / _SOFTNESS)
+    # What is black in all channels is no stain but lies outside of the light: corners of turned pictures, the stop.
+    stained = stained * torch.sigmoid((picture.amax(1, keepdim=True) - _BLACK) / _BLACK_SOFTNESS)
+    weighted = light * stained
     share = stained.mean((2, 3), keepdim=True)
-    mean = (density * stained).mean((2, 3), keepdim=True) / (share + 1e-4)
-    apart = density - mean
-    spread = torch.sqrt((apart * apart * stained).mean((2, 3), keepdim=True) / (share + 1e-4) + _LEAST_SPREAD**2)
-    wanted = apart / spread * _channels(_SPREAD, picture) + _channels(_MEAN, picture)
+    least = share + 1e-4
+    mean = weighted.mean((2, 3), keepdim=True) / least
+    square = (weighted * light).mean((2, 3), keepdim=True) / least - mean * mean * (2 - share / least)
+    gain = _channels(_SPREAD, picture) / torch.sqrt(square.clamp_min(0.0) + _LEAST_SPREAD**2)
+    shift = -_channels(_MEAN, picture) - mean * gain
+    # Nothing is equalized where nothing is stained.
     known = stained * (share / (share + _LEAST_SHARE))
-    density = density + (wanted - density) * known
-    return (torch.exp(-density) * _WHITE).clamp(0.0, 1.0)
+    light = light + known * (light * (gain - 1) + shift)
+    return (torch.exp(light) * _WHITE).clamp(0.0, 1.0)
 
 
 def stain_masks(picture: torch.Tensor) -> torch.Tensor:
