@@ -73,8 +73,8 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
     """Bring the stained places of each picture to one mean and spread of optical density in each channel.
 
     The statistics are those of Reinhard et al. 2001 (doi 10.1109/38.946629), taken in optical density and over stained
-    places alone, so that it does not matter how much empty slide a frame shows. A picture without stained places stays
-    nearly as it is.
+    places alone, so that it does not matter how much empty slide a frame shows. Places that are black in all channels
+    got no light and stay out of it. A picture without stained places stays nearly as it is.
 
     Args:
         picture: Nx3xHxW float32 in [0, 1], white-balanced.
