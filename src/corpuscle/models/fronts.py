@@ -23,8 +23,10 @@ FRONTS = ("stain", "masks")
 _WHITE = WHITE / 255
 _STAINED, _SOFTNESS = 0.12, 0.03
 """Mean optical density above which a place counts as stained, and how softly."""
-_BLACK, _BLACK_SOFTNESS = 0.08, 0.01
-"""Brightest channel below which a place is no stain but without light, and how softly."""
+_BLACK, _BLACK_SOFTNESS = 0.18, 0.02
+"""Brightest channel below which a place is no stain but without light, and how softly. Nuclei are brighter in blue."""
+_WINDOW = 0.25
+"""Spread of the window, in sides of the picture, in which places count: about that of a framed cell."""
 _MEAN, _SPREAD = (0.55, 0.75, 0.35), (0.35, 0.35, 0.2)
 """Density in red, green and blue that stained places are brought to: about those of May Gruenwald-Giemsa."""
 _LEAST_SPREAD, _LEAST_SHARE = 0.05, 0.01
@@ -73,8 +75,9 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
     """Bring the stained places of each picture to one mean and spread of optical density in each channel.
 
     The statistics are those of Reinhard et al. 2001 (doi 10.1109/38.946629), taken in optical density and over stained
-    places alone, so that it does not matter how much empty slide a frame shows. Places that are black in all channels
-    got no light and stay out of it. A picture without stained places stays nearly as it is.
+    places alone, those in the middle before all, so that it matters little how much empty slide and which neighbors a
+    frame shows. Places that are black in all channels got no light: they are shown as empty slide. A picture without
+    stained places stays nearly as it is.
 
     Args:
         picture: Nx3xHxW float32 in [0, 1], white-balanced.
@@ -82,13 +85,15 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
     Returns:
         Nx3xHxW float32 in [0, 1].
     """
+    # What is black in all channels lies outside of the light: corners of turned pictures, the stop of a microscope.
+    lit = torch.sigmoid((picture.amax(1, keepdim=True) - _BLACK) / _BLACK_SOFTNESS)
     # Light is the logarithm of what is left of the lamp's: the density with the other sign, which saves two steps.
-    light = torch.log(picture.clamp(1 / 255, 1.0)) - math.log(_WHITE)
+    light = (torch.log(picture.clamp(1 / 255, 1.0)) - math.log(_WHITE)) * lit
     stained = torch.sigmoid(light.mean(1, keepdim=True) / -_SOFTNESS - _STAINED / _SOFTNESS)
-    # What is black in all channels is no stain but lies outside of the light: corners of turned pictures, the stop.
-    stained = stained * torch.sigmoid((picture.amax(1, keepdim=True) - _BLACK) / _BLACK_SOFTNESS)
-    weighted = light * stained
-    share = stained.mean((2, 3), keepdim=True)
+    window = _window(picture, 2 * _WINDOW**2)
+    counted = stained * (window / window.mean())
+    weighted = light * counted
+    share = counted.mean((2, 3), keepdim=True)
     least = share + 1e-4
     mean = weighted.mean((2, 3), keepdim=True) / least
     square = (weighted * light).mean((2, 3), keepdim=True) / least - mean * mean * (2 - share / least)
@@ -110,15 +115,20 @@ def stain_masks(picture: torch.Tensor) -> torch.Tensor:
         Nx2xHxW float32 in [0, 1]: nucleus (red density against the strongest near the center) and stained place.
     """
     density = -torch.log(picture.clamp(1 / 255, 1.0) / _WHITE)
-    rows, columns = (
-        (torch.arange(side, device=picture.device) + 0.5) / side - 0.5 for side in picture.shape[2:]
-    )  # fmt: skip
-    near = torch.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / _REACH**2)
+    near = _window(picture, _REACH**2)
     red = density[:, :1]
     strongest = (red * near).amax((2, 3), keepdim=True).clamp_min(0.1)
     nucleus = torch.sigmoid((red / strongest - _NUCLEUS) / 0.06)
     stained = torch.sigmoid((density.mean(1, keepdim=True) - _STAINED) / _SOFTNESS)
     return torch.cat([nucleus, stained], 1)
+
+
+def _window(picture: torch.Tensor, width: float) -> torch.Tensor:
+    """Return HxW weights that fall off from the middle as a normal distribution does."""
+    rows, columns = (
+        (torch.arange(side, device=picture.device) + 0.5) / side - 0.5 for side in picture.shape[2:]
+    )  # fmt: skip
+    return torch.exp(-(rows[:, None] ** 2 + columns[None] ** 2) / width)
 
 
 def _channels(values: Sequence[float], like: torch.Tensor) -> torch.Tensor:
