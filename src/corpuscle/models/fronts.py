@@ -23,8 +23,6 @@ FRONTS = ("stain", "masks")
 _WHITE = WHITE / 255
 _STAINED, _SOFTNESS = 0.12, 0.03
 """Mean optical density above which a place counts as stained, and how softly."""
-_BLACK, _BLACK_SOFTNESS = 0.18, 0.02
-"""Brightest channel below which a place is no stain but without light, and how softly. Nuclei are brighter in blue."""
 _WINDOW = 0.25
 """Spread of the window, in sides of the picture, in which places count: about that of a framed cell."""
 _MEAN, _SPREAD = (0.55, 0.75, 0.35), (0.35, 0.35, 0.2)
@@ -76,8 +74,7 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
 
     The statistics are those of Reinhard et al. 2001 (doi 10.1109/38.946629), taken in optical density and over stained
     places alone, those in the middle before all, so that it matters little how much empty slide and which neighbors a
-    frame shows. Places that are black in all channels got no light: they are shown as empty slide. A picture without
-    stained places stays nearly as it is.
+    frame shows. A picture without stained places stays nearly as it is.
 
     Args:
         picture: Nx3xHxW float32 in [0, 1], white-balanced.
@@ -85,10 +82,8 @@ def equalized_stain(picture: torch.Tensor) -> torch.Tensor:
     Returns:
         Nx3xHxW float32 in [0, 1].
     """
-    # What is black in all channels lies outside of the light: corners of turned pictures, the stop of a microscope.
-    lit = torch.sigmoid((picture.amax(1, keepdim=True) - _BLACK) / _BLACK_SOFTNESS)
     # Light is the logarithm of what is left of the lamp's: the density with the other sign, which saves two steps.
-    light = (torch.log(picture.clamp(1 / 255, 1.0)) - math.log(_WHITE)) * lit
+    light = torch.log(picture.clamp(1 / 255, 1.0)) - math.log(_WHITE)
     stained = torch.sigmoid(light.mean(1, keepdim=True) / -_SOFTNESS - _STAINED / _SOFTNESS)
     window = _window(picture, 2 * _WINDOW**2)
     counted = stained * (window / window.mean())

@@ -22,6 +22,7 @@ from corpuscle.preprocessing.framing import (
     shape_of,
     shrink,
 )
+from corpuscle.preprocessing.unlit import with_light
 from corpuscle.records import Framing
 
 __all__ = ["PreprocessingSpec", "cut", "frame", "prepare", "to_batch"]
@@ -224,7 +225,7 @@ def _cut_sparse(image: Picture, square: Framing, size_px: int, color: tuple[int,
 def prepare(
     image: Picture, spec: PreprocessingSpec, *, framing: str = "auto", widen: float = 1.0, size_px: int | None = None
 ) -> tuple[Image8, Framing]:
-    """Frame, cut, resize and white-balance one picture.
+    """Frame, cut, resize and white-balance one picture; what got no light is shown as empty slide.
 
     Args:
         image: HxWx3 RGB.
@@ -238,10 +239,13 @@ def prepare(
     """
     small, _ = shrink(image)
     background = background_color(small)
-    chosen = frame(image, spec.framing, framing=framing, small=small, background=background)
+    lit = with_light(small, background)
+    chosen = frame(image, spec.framing, framing=framing, small=lit, background=background)
     extra = chosen.side_px * (widen - 1) / 2
     square = Framing(chosen.method, chosen.x_min - extra, chosen.y_min - extra, chosen.side_px * widen)
     crop = _cut_picture(image, square, size_px or spec.input_px, background=background, resampling=spec.resampling)
+    if lit is not small:
+        crop = Image.fromarray(with_light(np.asarray(crop), background))
     balanced = crop.point(_white_table(background)) if spec.white_balance else crop
     return np.asarray(balanced), _with_measures(chosen, shape_of(image), background)
 

@@ -58,7 +58,7 @@ def _cache_folder() -> Path:
 
 def _key(cells: Sequence[LabeledCell], spec: PreprocessingSpec, widen: float, size_px: int) -> str:
     """Hash everything that the crops depend on: files with size and time, boxes, framing, size."""
-    digest = hashlib.sha256(json.dumps([spec.to_dict(), widen, size_px, "v2"], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([spec.to_dict(), widen, size_px, "v3"], sort_keys=True).encode())
     for cell in cells:
         if cell.pixels is not None:
             state = hashlib.sha256(cell.pixels.tobytes()).hexdigest()
