@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from corpuscle.errors import UnknownNameError, UsageError
+from corpuscle.preprocessing.unlit import with_light
 from corpuscle.records import Framing
 
 __all__ = [
@@ -47,7 +48,6 @@ Picture = Image8 | Image.Image
 """HxWx3 uint8 RGB, as an array or as Pillow holds it in mode RGB: what was just decoded need not be copied."""
 
 _WORK_PX = 96
-_BLACK = 16
 _ITERATIONS = 12
 _MANY_PIXELS = 4096
 _LOG = np.log(np.arange(1, 257, dtype=np.float32))
@@ -202,14 +202,15 @@ def frame_cell(
         image: HxWx3 RGB.
         spec: Margin and the least density that counts.
         anywhere: Whether to look all over the picture, as in a field with one leukocyte.
-        small: The picture shrunk by `shrink`, where the caller has it already.
+        small: The picture shrunk by `shrink` and shown `with_light`, where the caller has it already.
         background: Color of the empty slide, where the caller has it already.
 
     Returns:
         The frame in pixels of `image`, or None where nothing is stained where it was looked for.
     """
-    small = shrink(image)[0] if small is None else small
-    background = background_color(small) if background is None else background
+    shrunk = shrink(image)[0] if small is None else small
+    background = background_color(shrunk) if background is None else background
+    small = with_light(shrunk, background) if small is None else small
     scale = _shrink_factor(image)
     # The last pixels of the small picture may stand for less than a whole one: its middle is that of the large one.
     height, width = small.shape[:2]
@@ -240,11 +241,10 @@ def frame_cell(
 def _blue_violet(small: Image8, background: Floats) -> Floats:
     """Optical density in red less that in blue, HxW float32, not under 0.
 
-    Nuclei have much of it. Erythrocytes have none, and neither have black corners, which pictures turned by
-    augmentation carry and which outdo every nucleus in the red channel alone.
+    Nuclei have much of it, erythrocytes have none.
     """
     density = _LOG[small[..., 2]] - _LOG[small[..., 0]] + np.log((background[0] + 1) / (background[2] + 1))
-    return np.asarray(np.where(small.max(axis=2) < _BLACK, 0.0, np.maximum(density, 0.0)), np.float32)
+    return np.asarray(np.maximum(density, 0.0), np.float32)
 
 
 def _most_stained(stain: Floats, reach: float) -> tuple[float, tuple[float, float]]:

@@ -106,7 +106,7 @@ def frame(
         image: HxWx3 RGB.
         spec: The bundle's framing.
         framing: One of `FRAMINGS`; `auto` is the method of `spec`. `cell` and `field` fall back on the center.
-        small: The picture shrunk by `shrink`, where the caller has it already.
+        small: The picture shrunk by `shrink` and shown `with_light`, where the caller has it already.
         background: Color of the empty slide, where the caller has it already.
 
     Raises:
