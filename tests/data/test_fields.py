@@ -80,6 +80,18 @@ def test_the_same_box_twice_counts_once(bccd, tmp_path):
     assert len(by_stem(tmp_path)["BloodImage_00001"].boxes) == 1
 
 
+def test_test_fields_know_the_leukocytes_that_have_no_box(bccd, tmp_path):
+    lists = bccd / "ImageSets" / "Main"
+    for old, new in (("00160", "00041"), ("00001", "00327")):
+        name = "test" if new == "00041" else "train"
+        for folder, ending in (("JPEGImages", "jpg"), ("Annotations", "xml")):
+            (bccd / folder / f"BloodImage_{old}.{ending}").rename(bccd / folder / f"BloodImage_{new}.{ending}")
+        (lists / f"{name}.txt").write_text((lists / f"{name}.txt").read_text().replace(old, new))
+    found = by_stem(tmp_path)
+    assert found["BloodImage_00041"].left_out.tolist() == [[599, 0, 640, 88]]
+    assert found["BloodImage_00327"].left_out is None  # trained on here: nobody looked
+
+
 def test_a_field_whose_erythrocytes_nobody_drew_is_marked(bccd, tmp_path):
     (bccd / "Annotations" / "BloodImage_00001.xml").write_text(voc([("WBC", 45, 5, 78, 40)]))
     marks = {stem: item.erythrocytes_unlabeled for stem, item in by_stem(tmp_path).items()}
@@ -167,3 +179,5 @@ def test_the_published_sets_split_as_documented():
     found = labeled_fields("bccd")
     assert sum(item.erythrocytes_unlabeled for item in found) == 15
     assert sum(len(item.ignore) for item in found) == 2
+    looked = [item for item in found if item.left_out is not None]
+    assert [len(looked), sum(len(item.left_out) for item in looked)] == [72, 7]

@@ -55,6 +55,26 @@ def test_counts_are_compared_with_the_truth(oracle):
     assert result.to_dict()["errors"]["erythrocyte"]["absolute"] == 1
 
 
+def test_leukocytes_without_a_box_count_where_fields_were_looked_through(oracle, monkeypatch):
+    def labeled(seed, left_out):
+        scene = draw_scene(SCENES["plain"], seed)
+        counts = [scene.count(kind) for kind in CELL_KINDS]
+        return counting._Item(str(seed), lambda: scene.image, counts, left_out=left_out)
+
+    monkeypatch.setattr(counting, "_fields", lambda *_: (2, iter([labeled(0, 0), labeled(1, 1)])))
+    result = evaluate_counting("bccd", reader=oracle)
+    assert result.errors.by_kind["leukocyte"].exact == 1
+    assert (result.reviewed.exact, result.reviewed.bias) == (0.5, -0.5)
+    assert "leukocytes, with those that have no box, in 2 fields: exact in 50.0%" in result.text()
+    assert result.to_dict()["reviewed"]["fields"] == 2
+    row = counting_figures(result)[-1]
+    assert (row.what, row.value) == (
+        "leukocytes: fields counted exactly, with those that the annotators left out", "0.5000",
+    )  # fmt: skip
+    monkeypatch.setattr(counting, "_fields", lambda *_: (1, iter([labeled(0, None)])))
+    assert evaluate_counting("bccd", reader=oracle).reviewed is None
+
+
 def test_agreement_is_measured_where_counts_differ():
     found = np.array([[10, 1, 0], [20, 1, 0], [33, 1, 0], [41, 1, 0]])
     drawn = np.array([[11, 1, 0], [20, 1, 0], [30, 1, 0], [40, 1, 0]])

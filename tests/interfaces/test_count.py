@@ -62,6 +62,13 @@ def test_bad_files_are_listed_and_others_are_unharmed(cli, counting, tmp_path):
     assert not (tmp_path / "run" / "cells.errors.csv").exists()
 
 
+def test_without_a_readable_field_no_table_is_printed(cli, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"")
+    done = cli("count", tmp_path / "bad.png", "--output", tmp_path / "run")
+    assert (done.status, done.out) == (3, "")
+    assert "1 could not be read" in done.err
+
+
 def test_one_stem_in_two_folders_gives_two_overlays(cli, counting, tmp_path):
     (counting / "b").mkdir()
     (counting / "field_1.png").rename(counting / "b" / "field_2.png")

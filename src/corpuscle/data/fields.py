@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from corpuscle import taxonomy
 from corpuscle.data.annotations import LabeledBox, read_class_names, read_voc, read_yolo
-from corpuscle.data.bccd_photographs import overlap_groups, photograph_lists
+from corpuscle.data.bccd_photographs import leukocytes_left_out, overlap_groups, photograph_lists
 from corpuscle.data.catalog import data_root, locate
 from corpuscle.data.drawn_fields import draw_field
 from corpuscle.data.images import find_images, read_header, read_image
@@ -45,6 +45,7 @@ class LabeledField:
         kinds: N int64, an index into `CELL_KINDS`.
         ignore: Mx4 float32, xyxy: places of which nothing is known, as under a damaged box.
         erythrocytes_unlabeled: Whether nobody drew boxes around the erythrocytes, although some are there.
+        left_out: Mx4 float32, xyxy: leukocytes without a box, as seen by looking; None where nobody looked.
         pixels: HxWx3 uint8 RGB where the picture is not a file.
     """
 
@@ -57,6 +58,7 @@ class LabeledField:
     kinds: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     erythrocytes_unlabeled: bool = False
+    left_out: npt.NDArray[np.float32] | None = None
     pixels: npt.NDArray[np.uint8] | None = None
 
     def read(self) -> npt.NDArray[np.uint8]:
@@ -154,6 +156,7 @@ def _columns(
 def _bccd(folder: Path) -> list[LabeledField]:
     lists = photograph_lists(folder)
     groups, later = overlap_groups(lists)
+    left_out = leukocytes_left_out(lists)
     found = []
     for stem, split in sorted(lists.items()):
         path = folder / "JPEGImages" / f"{stem}.jpg"
@@ -163,7 +166,7 @@ def _bccd(folder: Path) -> list[LabeledField]:
         found.append(
             LabeledField(
                 path.name, path, "bccd", "" if stem in later else split, groups[stem], boxes, kinds, ignore,
-                erythrocytes_unlabeled=not (kinds == _ERYTHROCYTE).any(),
+                erythrocytes_unlabeled=not (kinds == _ERYTHROCYTE).any(), left_out=left_out.get(stem),
             )
         )  # fmt: skip
     return found

@@ -41,6 +41,7 @@ SCENES: dict[str, SceneSpec] = {
 
 _PER_SCENE = 6
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
+_LEUKOCYTE = CELL_KINDS.index("leukocyte")
 _FEWEST = 3
 
 
@@ -76,6 +77,8 @@ class CountingEvaluation:
         failures: Fields that could not be read.
         complete: Errors of the erythrocyte counts in the fields whose boxes hold what is stained; None if these are
             all fields or none.
+        reviewed: Errors of the leukocyte counts where those without a box count too, in the fields that were looked
+            through for them; None if none was.
     """
 
     model: str
@@ -88,6 +91,7 @@ class CountingEvaluation:
     rulers: dict[str, int]
     failures: tuple[Failure, ...] = field(default=())
     complete: KindErrors | None = None
+    reviewed: KindErrors | None = None
 
     def text(self) -> str:
         """Return a report for people."""
@@ -108,6 +112,9 @@ class CountingEvaluation:
         if self.complete:
             row = self.complete
             lines += ["", f"erythrocytes in the {row.fields} completely boxed fields: off by {row.percentage:.2f} %"]
+        if self.reviewed:
+            row = self.reviewed
+            lines += ["", f"leukocytes, with those that have no box, in {row.fields} fields: exact in {row.exact:.1%}"]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +124,7 @@ class CountingEvaluation:
             "errors": self.errors.to_dict(),
             "agreement": {kind: row.to_dict() for kind, row in self.agreement.items()},
             "complete": self.complete.to_dict() if self.complete else None,
+            "reviewed": self.reviewed.to_dict() if self.reviewed else None,
             "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
         }
 
@@ -145,7 +153,7 @@ def evaluate_counting(
         DataError: No field could be read.
     """
     total, fields = _fields(dataset, split, root)
-    found, drawn, annotated, complete = [], [], [], []
+    found, drawn, annotated, complete, left_out = [], [], [], [], []
     rulers: Counter[str] = Counter()
     failures = []
     for done, item in enumerate(fields, start=1):
@@ -160,6 +168,7 @@ def evaluate_counting(
         drawn.append(item.counts)
         annotated.append([not (item.bare and kind == _ERYTHROCYTE) for kind in range(len(CELL_KINDS))])
         complete.append(item.labeled is None or completely_boxed(item.labeled, image))
+        left_out.append(item.left_out)
         if progress:
             progress(done, total)
     if not found:
@@ -169,7 +178,7 @@ def evaluate_counting(
     return CountingEvaluation(
         f"{description['name']} {description['version']}".strip(), dataset, split,
         _leak(description, dataset, split), len(found), counting_errors(*tables), _agreement(*tables), dict(rulers),
-        tuple(failures), _of_complete(*tables, np.array(complete)),
+        tuple(failures), _of_complete(*tables, np.array(complete)), _of_reviewed(*tables, left_out),
     )  # fmt: skip
 
 
@@ -186,15 +195,34 @@ def _of_complete(
     return counting_errors(found[complete], drawn[complete], annotated[complete]).by_kind.get("erythrocyte")
 
 
+def _of_reviewed(
+    found: npt.NDArray[np.int64],
+    drawn: npt.NDArray[np.int64],
+    annotated: npt.NDArray[np.bool_],
+    left_out: Sequence[int | None],
+) -> KindErrors | None:
+    """Return the errors of leukocytes with those that have no box, in the fields that were looked through for them."""
+    seen = np.array([number is not None for number in left_out], bool)
+    if not seen.any():
+        return None
+    there = drawn[seen].copy()
+    there[:, _LEUKOCYTE] += [number for number in left_out if number is not None]
+    return counting_errors(found[seen], there, annotated[seen]).by_kind["leukocyte"]
+
+
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A field: its name, how to read it, its counts, whether its erythrocytes lack boxes, and its boxes."""
+    """A field: its name, how to read it, its counts, whether its erythrocytes lack boxes, and its boxes.
+
+    `left_out` is the number of leukocytes without a box, None where nobody looked for them.
+    """
 
     name: str
     read: Callable[[], npt.NDArray[np.uint8]]
     counts: list[int]
     bare: bool = False
     labeled: LabeledField | None = None
+    left_out: int | None = None
 
 
 def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tuple[int, Iterator[_Item]]:
@@ -210,7 +238,8 @@ def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tu
 
 def _labeled(item: LabeledField) -> _Item:
     counts = np.bincount(item.kinds, minlength=len(CELL_KINDS)).tolist()
-    return _Item(item.file, item.read, counts, item.erythrocytes_unlabeled, item)
+    left_out = None if item.left_out is None else len(item.left_out)
+    return _Item(item.file, item.read, counts, item.erythrocytes_unlabeled, item, left_out)
 
 
 def _drawn(name: str, seed: int) -> _Item:

@@ -250,4 +250,13 @@ def counting_figures(result: CountingEvaluation) -> list[Figure]:
                 f"{around.low:.2f}-{around.high:.2f}" if around else "", where, those.fields, note=result.leak,
             )
         )  # fmt: skip
+    if result.reviewed:
+        ends = result.reviewed.exact_interval
+        rows.append(
+            Figure(
+                "leukocytes: fields counted exactly, with those that the annotators left out",
+                f"{result.reviewed.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where, result.reviewed.fields,
+                note=result.leak,
+            )
+        )  # fmt: skip
     return rows

@@ -88,7 +88,7 @@ def count(
         result = count_into(reader, fields, output, options, failures=failures, progress=show)
     if json:
         print_json(result.values)
-    else:
+    elif result.counts:
         print_count(result)
     note(f"Written to {output}. {NOTICE}")
     if result.failures:
