@@ -25,6 +25,7 @@ from corpuscle.prediction.classification import CellReader, default_workers
 from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
 from corpuscle.prediction.detection import open_detector
+from corpuscle.prediction.lit_fields import light_up
 from corpuscle.prediction.numbering import clean_detections, reading_order
 from corpuscle.prediction.ruler import Measured, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource, Detector, FieldSource
@@ -147,7 +148,7 @@ class FieldReader:
     def _measured(self, field: Field) -> Measured | None:
         try:
             part = _opened(field)
-            return measure_field(self.detector, part.source, um_per_px=part.um_per_px)
+            return measure_field(self.detector, light_up(part.source)[0], um_per_px=part.um_per_px)
         except CorpuscleError:
             return None
 
@@ -156,13 +157,15 @@ class FieldReader:
     ) -> tuple[FieldReading, FieldSource]:
         part = _opened(field)
         hashed = _sha256(Path(os.fspath(field))) if isinstance(field, (str, os.PathLike)) else ""
-        source = part.source
+        source, unlit = light_up(part.source)
         measured = known or measure_field(
             self.detector, source, um_per_px=self.um_per_px or part.um_per_px, usual_um_per_px=usual_um_per_px
         )
         size = (source.width_px, source.height_px)
         sized = small_leukocytes_as_platelets(measured.detections, measured.ruler.um_per_px, *size)
         found, on_border = clean_detections(sized, *size)
+        if unlit is not None:
+            on_border |= unlit.cut(found.boxes)
         erythrocyte_px = self.detector.erythrocyte_px / measured.ruler.scale
         order = reading_order(found.boxes, erythrocyte_px)
         found = Detections(found.boxes[order], found.scores[order], found.kinds[order])
@@ -174,7 +177,7 @@ class FieldReader:
             part.file, source.width_px, source.height_px, tuple(cells), measured.ruler, tuple(notes), hashed,
             part.origin_px, part.downsample,
         )  # fmt: skip
-        return reading, source
+        return reading, part.source
 
     def _cells(
         self, source: FieldSource, found: Detections, on_border: npt.NDArray[np.bool_], erythrocyte_px: float

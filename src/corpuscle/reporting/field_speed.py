@@ -25,6 +25,7 @@ from corpuscle.evaluation.seams import SeamEvaluation
 from corpuscle.explanation.overlay import draw_overlay
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.fields import FieldReader
+from corpuscle.prediction.lit_fields import light_up
 from corpuscle.prediction.numbering import clean_detections
 from corpuscle.prediction.ruler import measure_field
 from corpuscle.prediction.tiling import ArraySource, detect_everywhere
@@ -163,7 +164,7 @@ def _parts(
         "decode": lambda number: read_image(paths[number]),
         _ALONE: alone,
         "detect: ruler and detector": lambda number: measure_field(
-            reader.detector, sources[number], um_per_px=reader.um_per_px
+            reader.detector, light_up(sources[number])[0], um_per_px=reader.um_per_px
         ),
         "classify": classify,
         "draw": lambda number: draw_overlay(readings[number], sources[number]),
