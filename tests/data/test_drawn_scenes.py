@@ -97,6 +97,18 @@ def test_options_change_the_light_the_focus_and_the_stain():
     assert strong[..., 0].mean() == pytest.approx(image[..., 0].mean(), abs=1)
 
 
+def test_black_around_a_field_moves_its_cells():
+    plain, dark = drawn(), drawn(black_px=50)
+    height, width = plain.image.shape[:2]
+    assert dark.image.shape == (height + 100, width + 100, 3)
+    assert dark.image[:40].max() == dark.image[:, -40:].max() == 4
+    inside = dark.image[60:-60, 60:-60].astype(int) - plain.image[10:-10, 10:-10]
+    assert np.abs(inside).max() <= 1
+    assert [np.subtract(one.box, other.box).tolist() for one, other in zip(dark.cells, plain.cells, strict=True)] == [
+        pytest.approx([50] * 4)
+    ] * len(plain.cells)
+
+
 def test_cells_may_be_cut_by_the_border():
     cut = draw_scene(replace(SPEC, whole=False, platelets=30, leukocytes={}), 3)
     touching = [
@@ -114,6 +126,7 @@ def test_cells_may_be_cut_by_the_border():
         ({"clumped": 2}, UsageError, "clumped"),
         ({"erythrocytes": -1}, UsageError, "0 or more"),
         ({"stain": (0, 1, 1)}, UsageError, "above 0"),
+        ({"black_px": -1}, UsageError, "black"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(changes, error, said):

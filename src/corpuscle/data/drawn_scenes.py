@@ -34,6 +34,7 @@ _FIELD = 9
 _SIZES_PX = (32, 12_000)
 _MIDDLE = CANVAS_PX / 2
 _EXAMPLE = "field"
+_BLACK, _RIM_PX = 4, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class SceneSpec:
         blur_px: Standard deviation of a blur, in pixels of the picture.
         uneven_light: How much darker the darkest corner is, 0 to 0.9.
         stain: Factors on the optical density of red, green and blue: another laboratory's stain.
+        black_px: Width of what got no light around the field, by which the picture is larger on each side.
     """
 
     width_px: int = 640
@@ -65,6 +67,7 @@ class SceneSpec:
     blur_px: float = 0.0
     uneven_light: float = 0.0
     stain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    black_px: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn."""
@@ -80,6 +83,8 @@ class SceneSpec:
             raise UsageError(f"A drawn erythrocyte can be 4 to 400 px wide, not {self.erythrocyte_px}.")
         if not (0 <= self.clumped <= 1 and 0 <= self.uneven_light <= 0.9 and 0 <= self.blur_px <= 50):
             raise UsageError("clumped must lie in 0 to 1, uneven_light in 0 to 0.9, and blur_px in 0 to 50.")
+        if not 0 <= self.black_px <= _SIZES_PX[1]:
+            raise UsageError(f"The black around a drawn field can be 0 to {_SIZES_PX[1]} px wide, not {self.black_px}.")
         if min(self.erythrocytes, self.platelets, 0, *self.leukocytes.values()) < 0 or min(self.stain) <= 0:
             raise UsageError("A drawn field needs 0 or more cells of each kind, and factors of the stain above 0.")
 
@@ -144,13 +149,15 @@ def draw_scene(spec: SceneSpec, seed: int = 0) -> DrawnScene:
         box = _lay_erythrocyte(canvas, rng, place) if kind == "erythrocyte" else _lay_cell(canvas, rng, key, place)
         if box is not None:
             edges = (
-                box[0] * zoom,
-                box[1] * zoom,
-                min(box[2] * zoom, spec.width_px),
-                min(box[3] * zoom, spec.height_px),
+                spec.black_px + box[0] * zoom,
+                spec.black_px + box[1] * zoom,
+                spec.black_px + min(box[2] * zoom, spec.width_px),
+                spec.black_px + min(box[3] * zoom, spec.height_px),
             )
             cells.append(SceneCell(kind, key, edges))
     image = _develop(canvas, rng, spec)
+    if spec.black_px:
+        image = _surrounded(image, spec.black_px)
     return DrawnScene(image, tuple(cells), 7.5 / spec.erythrocyte_px)
 
 
@@ -261,6 +268,15 @@ def _develop(canvas: Floats, rng: np.random.Generator, spec: SceneSpec) -> NDArr
         picture = picture.filter(ImageFilter.GaussianBlur(spec.blur_px))
     grainy = np.asarray(picture, np.float32) + rng.normal(0, 1.2, (spec.height_px, spec.width_px, 1)).astype(np.float32)
     return np.clip(np.round(grainy), 0, 255).astype(np.uint8)
+
+
+def _surrounded(image: NDArray[np.uint8], black_px: int) -> NDArray[np.uint8]:
+    """Lay black around a field, with a soft rim."""
+    widths = ((black_px, black_px), (black_px, black_px))
+    lit = Image.fromarray(np.pad(np.full(image.shape[:2], 255, np.uint8), widths))
+    light = np.asarray(lit.filter(ImageFilter.GaussianBlur(_RIM_PX)), np.float32) / 255
+    shown = np.pad(image, (*widths, (0, 0)), mode="edge") * light[..., None]
+    return np.asarray(np.maximum(np.round(shown), _BLACK), np.uint8)
 
 
 def _lamp(shape: tuple[int, ...], rng: np.random.Generator, uneven: float) -> Floats:

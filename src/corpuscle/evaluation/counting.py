@@ -36,8 +36,9 @@ SCENES: dict[str, SceneSpec] = {
     "stain": replace(_PLAIN, stain=(1.3, 1.0, 0.8)),
     "small": replace(_PLAIN, erythrocyte_px=24, width_px=400, height_px=300),
     "large": replace(_PLAIN, erythrocyte_px=90, width_px=1440, height_px=1080),
+    "surrounded": replace(_PLAIN, black_px=160),
 }
-"""Drawn fields of several kinds: clumps, blur, uneven light, another stain, other magnifications."""
+"""Drawn fields of several kinds: clumps, blur, uneven light, another stain, other magnifications, black around."""
 
 _PER_SCENE = 6
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
