@@ -17,7 +17,7 @@ from PIL import Image
 from corpuscle import taxonomy
 from corpuscle.prediction.classification import BATCH, CellReader
 from corpuscle.prediction.tiling import FieldSource, picture_of
-from corpuscle.preprocessing.framing import background_color
+from corpuscle.preprocessing.framing import background_color, shrink
 from corpuscle.preprocessing.transforms import prepare
 from corpuscle.records import CELL_KINDS, CellKind, Detections, Framing, Prediction
 
@@ -61,7 +61,7 @@ def _crop(source: FieldSource, box: tuple[float, float, float, float], side_px: 
     picture = picture_of(source, x_min, y_min, x_max - x_min, y_max - y_min)
     if picture.size == (side, side):
         return picture
-    red, green, blue = (round(float(value)) for value in background_color(np.asarray(picture)))
+    red, green, blue = (round(float(value)) for value in background_color(shrink(picture)[0]))
     canvas = Image.new("RGB", (side, side), (red, green, blue))
     canvas.paste(picture, (x_min - left, y_min - top))
     return canvas
