@@ -241,6 +241,7 @@ class FieldCell:
         clump: Number of the clump that it is part of, from 1; 0 for none.
         prediction_set: Classes that cannot be ruled out; empty where no classifier was asked.
         probabilities: Calibrated probability of each class of the model; empty where no classifier was asked.
+        description: The cell in words; None unless it was asked for, and where no classifier was asked.
     """
 
     number: int
@@ -256,6 +257,7 @@ class FieldCell:
     clump: int = 0
     prediction_set: tuple[str, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
+    description: Description | None = None
 
     def __post_init__(self) -> None:
         """Refuse a cell without number or area."""

@@ -62,6 +62,17 @@ def test_bad_files_are_listed_and_others_are_unharmed(cli, counting, tmp_path):
     assert not (tmp_path / "run" / "cells.errors.csv").exists()
 
 
+def test_attributes_are_columns_of_the_cells(cli, counting, tmp_path):
+    assert cli("count", counting, "--output", tmp_path / "run", "--attributes").status == 0
+    said = rows(tmp_path / "run" / "cells.csv")
+    assert {"words", "unusual", "nucleus_shape", "nearest_class"} <= said[0].keys()
+    assert all(bool(row["nearest_class"]) == (row["kind"] != "erythrocyte") for row in said)
+    assert not any(row["words"] for row in said if row["refused"] == "true")
+    assert cli("count", counting, "--output", tmp_path / "plain").status == 0
+    plain = rows(tmp_path / "plain" / "cells.csv")
+    assert [{key: row[key] for key in plain[0]} for row in said] == plain
+
+
 def test_without_a_readable_field_no_table_is_printed(cli, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"")
     done = cli("count", tmp_path / "bad.png", "--output", tmp_path / "run")

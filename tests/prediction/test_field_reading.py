@@ -56,10 +56,17 @@ def test_drawn_cells_in_a_field_are_named_as_they_are_alone(disc_detector, drawn
 def test_an_answer_that_contradicts_the_detector_is_refused(drawn_cells):
     field = np.pad(drawn_cells["lymphocyte"][0], ((50, 50), (50, 50), (0, 0)), mode="edge")
     box = np.array([[130, 130, 180, 180]], np.float32)
-    found = Detections(box, np.ones(1, np.float32), np.array([CELL_KINDS.index("platelet")]))
-    name = CellNamer(CellReader()).name(ArraySource(field), found, erythrocyte_px=77)[0]
-    assert name["refused"]
-    assert "found as a platelet, looks like: " in name["reason"]
+    namer = CellNamer(CellReader(describe=True))
+    named = []
+    for kind in ("platelet", "leukocyte"):
+        found = Detections(box, np.ones(1, np.float32), np.array([CELL_KINDS.index(kind)]))
+        named += namer.name(ArraySource(field), found, erythrocyte_px=77)
+    assert named[0]["refused"]
+    assert "found as a platelet, looks like: " in named[0]["reason"]
+    # Of a refused cell nothing is said but what is next to it.
+    assert (named[0]["description"].words, named[0]["description"].traits) == ("", ())
+    assert named[0]["description"].nearest
+    assert bool(named[1]["description"].traits) != named[1]["refused"]
 
 
 def test_a_bundle_without_platelets_is_not_asked_about_them(drawn_cells):

@@ -19,7 +19,7 @@ from corpuscle.prediction.classification import BATCH, CellReader
 from corpuscle.prediction.tiling import FieldSource, picture_of
 from corpuscle.preprocessing.framing import background_color, shrink
 from corpuscle.preprocessing.transforms import prepare
-from corpuscle.records import CELL_KINDS, CellKind, Detections, Framing, Prediction
+from corpuscle.records import CELL_KINDS, CellKind, Description, Detections, Framing, Prediction
 
 __all__ = ["CROP_ERYTHROCYTES", "CellNamer", "cut_crop"]
 
@@ -78,7 +78,7 @@ class CellNamer:
         self._knows_platelets = "platelet" in reader.bundle.classes
 
     def name(self, source: FieldSource, found: Detections, erythrocyte_px: float) -> list[dict[str, Any]]:
-        """Return class, confidence, refusal and prediction set of each cell, as arguments of `FieldCell`.
+        """Return class, confidence, refusal, prediction set and words of each cell, as arguments of `FieldCell`.
 
         Args:
             source: The field.
@@ -128,6 +128,9 @@ def _named(kind: CellKind, answer: Prediction) -> dict[str, Any]:
     row = taxonomy.cell_class(answer.class_name)
     if row.kind not in _ALLOWED[kind]:
         reasons.append(f"found as a {kind}, looks like: {row.name_en}")
+    told = answer.description
+    if told is not None and reasons:  # of a refused cell nothing is said in words
+        told = Description(nearest=told.nearest)
     return {
         "class_name": answer.class_name,
         "confidence": answer.confidence,
@@ -135,4 +138,5 @@ def _named(kind: CellKind, answer: Prediction) -> dict[str, Any]:
         "reason": "; ".join(reasons),
         "prediction_set": answer.prediction_set,
         "probabilities": answer.probabilities,
+        "description": told,
     }

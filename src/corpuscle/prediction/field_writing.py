@@ -21,6 +21,7 @@ from corpuscle.files import make_folder, write_error, written_whole
 from corpuscle.prediction.cell_naming import cut_crop
 from corpuscle.prediction.correction import Confusion
 from corpuscle.prediction.counting import differential_of
+from corpuscle.prediction.describing import description_columns, description_row
 from corpuscle.prediction.field_formats import (
     CATEGORIES,
     category_of,
@@ -180,8 +181,12 @@ class RunWriter:
     Use it as a context; the tables take their names only when it ends well.
     """
 
-    def __init__(self, folder: Path, models: dict[str, Any]) -> None:
-        """Name the folder, which is made if need be, and what `FieldReader.describe` says."""
+    def __init__(self, folder: Path, models: dict[str, Any], *, attributes: bool = False) -> None:
+        """Name the folder, which is made if need be, and what `FieldReader.describe` says.
+
+        With `attributes` the table of cells has their columns as well.
+        """
+        self._attributes = attributes
         self.folder = make_folder(Path(folder))
         self._models = models
         self._stack = ExitStack()
@@ -192,7 +197,8 @@ class RunWriter:
     def __enter__(self) -> RunWriter:
         """Open the tables."""
         try:
-            self._cell_table = csv.DictWriter(self._open("cells.csv"), CELL_COLUMNS, lineterminator="\n")
+            columns = [*CELL_COLUMNS, *(description_columns() if self._attributes else ())]
+            self._cell_table = csv.DictWriter(self._open("cells.csv"), columns, lineterminator="\n")
             self._count_table = csv.DictWriter(self._open("counts.csv"), COUNT_COLUMNS, lineterminator="\n")
             self._coco = self._open("coco.json", errors="backslashreplace")
             head = {"description": f"Corpuscle {__version__}. {NOTICE}", "version": __version__}
@@ -232,7 +238,8 @@ class RunWriter:
         self._count_table.writerow(count_row(answer))
         image_id = len(self._readings) + 1
         for cell in answer.cells:
-            self._cell_table.writerow(cell_row(answer.file, cell))
+            words = description_row(cell.description) if self._attributes else {}
+            self._cell_table.writerow(cell_row(answer.file, cell) | words)
             self._cells += 1
             comma = ",\n" if self._cells > 1 else "\n"
             self._coco.write(comma + json.dumps(coco_annotation(cell, image_id, self._cells)))

@@ -263,8 +263,8 @@ def _with_measures(chosen: Framing, shape: tuple[int, int], background: npt.NDAr
 def _white_balanced(crop: Image8, background: npt.NDArray[np.float32]) -> Image8:
     """Bring the empty slide to a light grey."""
     rows = crop.reshape(crop.shape[0], -1)  # whole rows at once: three channels alone are too short to be fast
-    values = rows * np.tile((WHITE / background).astype(np.float32), crop.shape[1])
-    values += np.float32(0.5)
+    values = np.multiply(rows, np.tile(WHITE / background, crop.shape[1]), dtype=np.float32)
+    np.add(values, np.float32(0.5), out=values)
     np.minimum(values, np.float32(255), out=values)
     return values.astype(np.uint8).reshape(crop.shape)
 

@@ -37,6 +37,7 @@ class RunOptions:
         confusion: How the classifier mistakes cells, to correct the differential for it as well.
         yolo: Whether to write YOLO text.
         crops: Whether to write leukocytes and platelets as pictures, a folder per class.
+        attributes: Whether the table of cells says each in words too; the reader's cells must be described.
         workers: Threads; one a processor if 0.
     """
 
@@ -44,6 +45,7 @@ class RunOptions:
     confusion: Confusion | None = None
     yolo: bool = False
     crops: bool = False
+    attributes: bool = False
     workers: int = 0
 
 
@@ -87,7 +89,7 @@ def count_into(
         _write_field(reading, source, folder, stems[reading.file], options)
 
     counts = []
-    with RunWriter(folder, reader.describe()) as writer:
+    with RunWriter(folder, reader.describe(), attributes=options.attributes) as writer:
         lost = list(failures)
         for failure in lost:
             writer.add(failure)

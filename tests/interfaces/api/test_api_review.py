@@ -257,3 +257,11 @@ def test_a_cell_is_described_where_the_model_can(client, begin, monkeypatch):
     cell = cells(client, begin(client, "crops"))[0]
     assert cell["attributes"] == [{"name": "nucleus_shape", "value": "bilobed", "confidence": 0.9, "unusual": False}]
     assert "bilobed" in cell["words"]["sentence"]
+
+
+def test_a_field_s_leukocytes_are_described_too(client, begin):
+    found = cells(client, begin(client, "fields"))
+    assert {cell["kind"] for cell in found} >= {"leukocyte", "erythrocyte"}
+    for cell in found:
+        assert (cell["words"] is None) == (cell["kind"] == "erythrocyte")
+        assert not (cell["refused"] and cell["attributes"])

@@ -132,8 +132,12 @@ class Readers:
         name = model.rpartition(" ")[0]
         return self.cells(name if name in self.names(CLASSIFICATION) else "")
 
-    def fields(self, job: Job, *, model: str = "", detector: str = "", um_per_px: float = 0.0) -> FieldReader:
+    def fields(
+        self, job: Job, *, model: str = "", detector: str = "", um_per_px: float = 0.0, describe: bool = False
+    ) -> FieldReader:
         """Return a reader of fields that stops with a job; the models behind it are shared.
+
+        With `describe` it says each cell in words, where the model can.
 
         Raises:
             UnknownNameError: There is no such model.
@@ -144,7 +148,8 @@ class Readers:
             if name not in self._detectors:
                 self._detectors[name] = open_detector(self.place(name))
             opened = self._detectors[name]
-        return FieldReader(self.cells(model), detector=_Watched(opened, job.check), um_per_px=um_per_px)
+        cells = self.cells(model, describe=describe and self.describer(model) is not None)
+        return FieldReader(cells, detector=_Watched(opened, job.check), um_per_px=um_per_px)
 
     def explainer(self, model: str = "", method: str = "cam", framing: str = "auto") -> Explainer:
         """Return what explains single cells.

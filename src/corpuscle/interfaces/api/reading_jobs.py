@@ -158,7 +158,7 @@ def read_fields(
     readers.cells(model)  # an unknown name is refused at once
 
     def work(job: Job) -> None:
-        fields = readers.fields(job, model=model, detector=detector, um_per_px=um_per_px)
+        fields = readers.fields(job, model=model, detector=detector, um_per_px=um_per_px, describe=True)
         about = _about(fields, detector=True)
         stream = fields.stream(uploads.paths, workers=readers.workers)
         with _begun(job, uploads), closing(stream) as answers:
@@ -182,7 +182,7 @@ def _field(store: Store, session: str, upload: Upload, reading: FieldReading, er
     cells = [
         NewCell(
             cell.number, cell.kind, cell.class_name, _rounded(cell.confidence), cell.refused,
-            {**cell_values(cell), "notes": []},
+            {**cell_values(cell), "notes": [], **_in_words(cell.description)},
         )
         for cell in reading.cells
     ]  # fmt: skip

@@ -56,6 +56,9 @@ def count(
     ] = None,
     yolo: Annotated[bool, typer.Option("--yolo", help="Also write YOLO text.")] = False,
     crops: Annotated[bool, typer.Option("--crops", help="Also write cells as pictures, a folder per class.")] = False,
+    attributes: Annotated[
+        bool, typer.Option("--attributes", help="Describe each cell in words, too, in cells.csv.")
+    ] = False,
     region: Annotated[
         str, typer.Option(help="Of a slide: x,y,width,height in its full pixels; all of it if not given.")
     ] = "",
@@ -68,6 +71,7 @@ def count(
     Exit status 0: all done; 2: wrong usage; 3: some fields could not be read, every other one was still written.
     """
     from corpuscle.errors import UnknownNameError
+    from corpuscle.prediction.classification import CellReader
     from corpuscle.prediction.fields import FieldReader
     from corpuscle.prediction.proportions import INTERVALS
     from corpuscle.prediction.writing import NOTICE
@@ -76,12 +80,14 @@ def count(
     if interval not in INTERVALS:
         raise UnknownNameError("interval", interval, INTERVALS)
     fields, failures = _find_fields(paths, region, level)
-    reader = FieldReader(model, detector=detector, um_per_px=um_per_px)
+    cells = CellReader(model, describe=attributes)
+    reader = FieldReader(cells, detector=detector, um_per_px=um_per_px)
     options = RunOptions(
         interval=interval,
         confusion=_confusion(reader, confusion, corrected=corrected),
         yolo=yolo,
         crops=crops,
+        attributes=attributes,
         workers=workers,
     )
     with progress_bar("counting") as show:
