@@ -3,43 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from toy_audit import CLASSES, SIDE, crop, found, save, scene, window
 
-from corpuscle.data.audit import AuditReport, Finding, audit
+from corpuscle.data.audit import audit
 from corpuscle.errors import NoInputError
-
-SIDE = 112
-CLASSES = ("eosinophil", "lymphocyte", "monocyte")
-
-
-def scene(seed: int, side: int = SIDE + 60) -> np.ndarray:
-    """Draw a field of colored discs and granules that no other seed gives."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    image = np.full((side, side, 3), (250, 225, 205), np.float32)
-    for _ in range(side // 5):
-        radius = rng.uniform(3, 14)
-        inside = ((x - rng.uniform(0, side)) ** 2 + (y - rng.uniform(0, side)) ** 2 * rng.uniform(0.7, 1.4)) < radius**2
-        image[inside] = image[inside] * 0.35 + rng.uniform(40, 220, 3).astype(np.float32) * 0.65
-    return np.clip(image, 20, 255).astype(np.uint8)
-
-
-def window(image: np.ndarray, left: int, top: int, side: int = SIDE) -> np.ndarray:
-    return np.ascontiguousarray(image[top : top + side, left : left + side])
-
-
-def crop(seed: int) -> np.ndarray:
-    return window(scene(seed), 30, 30)
-
-
-def save(path: Path, image: np.ndarray, **options: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, **({"quality": 92} | options if path.suffix == ".jpg" else options))
 
 
 @pytest.fixture
@@ -59,14 +31,6 @@ def split_up(folder: Path, splits: dict[str, str] | None = None) -> None:
         usual = {"cell_5": "test", "cell_4": "val"}.get(path.stem, "train")
         lines.append(f"{file},{path.parent.name},,{(splits or {}).get(file, usual)},")
     (folder / "splits.csv").write_text("\n".join(lines) + "\n")
-
-
-def found(report: AuditReport) -> list[tuple[str, str, tuple[str, ...]]]:
-    return [
-        (finding.kind, finding.severity, finding.files)
-        for finding in report.findings
-        if finding.kind != "unknown_patients"
-    ]
 
 
 def test_a_clean_set_gives_no_finding(folders):
@@ -270,94 +234,6 @@ def test_unreadable_files(folders):
     assert len(report.findings) == 4
 
 
-def voc(folder: Path, stem: str, boxes: list[tuple[str, int, int, int, int]]) -> None:
-    objects = "".join(
-        f"<object><name>{name}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax>"
-        f"<ymax>{box[3]}</ymax></bndbox></object>"
-        for name, *box in boxes
-    )
-    (folder / "Annotations").mkdir(exist_ok=True)
-    (folder / f"Annotations/{stem}.xml").write_text(
-        f"<annotation><filename>{stem}.jpg</filename><size><width>{SIDE}</width><height>{SIDE}</height></size>"
-        f"{objects}</annotation>"
-    )
-
-
-@pytest.fixture
-def fields(tmp_path: Path) -> Path:
-    """Six fields with boxes in the VOC layout and lists of splits."""
-    (tmp_path / "ImageSets/Main").mkdir(parents=True)
-    for number in range(6):
-        save(tmp_path / f"JPEGImages/f{number}.jpg", crop(600 + number))
-        voc(tmp_path, f"f{number}", [("RBC", 5, 6, 30, 40), ("WBC", 40, 40, 90, 95)])
-    for name, numbers in (("train", (0, 1, 2)), ("val", (3,)), ("test", (4, 5)), ("trainval", (0, 1, 2, 3))):
-        (tmp_path / f"ImageSets/Main/{name}.txt").write_text("".join(f"f{number}\n" for number in numbers))
-    return tmp_path
-
-
-def test_clean_fields_give_no_finding(fields):
-    report = audit(fields)
-    assert found(report) == []
-    assert report.n_files == 6
-
-
-def test_faulty_boxes(fields):
-    voc(fields, "f0", [("RBC", 5, 6, 30, 40), ("RBC", 50, 50, 50, 50)])
-    voc(fields, "f1", [("RBC", 5, 6, 30, 40), ("WBC", 40, 40, 20, 60)])
-    voc(fields, "f2", [("RBC", 5, 6, 30, 40), ("Platelets", 90, 90, 118, 100)])
-    voc(fields, "f3", [("WBC", 5, 6, 30, 40), ("RBC", 7, 7, 7, 9)])
-    voc(fields, "f4", [("RBC", 5, 6, 30, 40), ("RBC", 5, 6, 30, 40)])
-    assert found(audit(fields)) == [
-        ("box_without_area", "fault", ("Annotations/f1.xml",)),
-        ("box_of_one_pixel", "fault", ("Annotations/f0.xml", "Annotations/f3.xml")),
-        ("box_outside", "fault", ("Annotations/f2.xml",)),
-        ("field_without_erythrocytes", "fault", ("Annotations/f3.xml",)),
-        ("box_twice", "fault", ("Annotations/f4.xml",)),
-    ]
-
-
-def test_overlapping_fields_across_the_lists(fields):
-    large = scene(888)
-    save(fields / "JPEGImages/f1.jpg", window(large, 0, 0))
-    save(fields / "JPEGImages/f5.jpg", window(large, 40, 20))
-    assert found(audit(fields)) == [("overlap", "leak", ("JPEGImages/f1.jpg", "JPEGImages/f5.jpg"))]
-
-
-def test_annotations_and_lists_that_do_not_fit(fields):
-    (fields / "Annotations/f0.xml").unlink()
-    (fields / "Annotations/f1.xml").write_text("<annotation>")
-    voc(fields, "alone", [])
-    with (fields / "ImageSets/Main/test.txt").open("a") as file:
-        file.write("f2\ngone\n")
-    assert sorted(found(audit(fields))) == [
-        ("annotation_unreadable", "fault", ("Annotations/f1.xml",)),
-        ("boxes_without_picture", "fault", ("Annotations/alone.xml",)),
-        ("listed_but_absent", "fault", ("gone",)),
-        ("picture_without_boxes", "fault", ("JPEGImages/f0.jpg",)),
-        ("two_splits", "leak", ("f2",)),
-    ]
-
-
-def test_yolo_tree(tmp_path):
-    lines = {
-        "a": "1 0.5 0.5 0.2 0.2\n0 0.3 0.3 0.1 0.1\n",
-        "b": "1 0.95 0.5 0.2 0.2\n",
-        "c": "0 0.5 0.5 0.2 0.2\n1 0.5 0.5 0 0.1\n",
-        "d": "1 0.5 0.5 0.2\n",
-    }
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "classes.txt").write_text("WBC\nRBC\n")
-    for number, (stem, text) in enumerate(lines.items()):
-        save(tmp_path / f"images/{stem}.png", crop(700 + number))
-        (tmp_path / f"labels/{stem}.txt").write_text(text)
-    assert sorted(found(audit(tmp_path))) == [
-        ("annotation_unreadable", "fault", ("labels/d.txt",)),
-        ("box_of_one_pixel", "fault", ("labels/c.txt",)),
-        ("box_outside", "fault", ("labels/b.txt",)),
-        ("field_without_erythrocytes", "fault", ("labels/c.txt",)),
-    ]
-
-
 def test_the_published_contradiction_is_told_where_it_cannot_be_seen(tmp_path):
     for number in range(20):
         save(tmp_path / f"basophil/BA_{number + 10}.jpg", crop(1000 + number))
@@ -395,14 +271,3 @@ def test_tiny_blank_and_strange_pictures_are_no_duplicates(folders):
         save(folders / name / "blank.png", np.full((SIDE, SIDE, 3), 240 - number, np.uint8))
         save(folders / name / "long.png", np.full((2, 900, 3), 100 + number, np.uint8))
     assert audit(folders).findings == ()
-
-
-def real(name: str) -> Path:
-    root = os.environ.get("CORPUSCLE_DATA")
-    if not root or not (Path(root) / name).is_dir():
-        pytest.skip(f"CORPUSCLE_DATA names no folder with {name}")
-    return Path(root) / name
-
-
-def of_kind(report: AuditReport, kind: str) -> list[Finding]:
-    return [finding for finding in report.findings if finding.kind == kind]

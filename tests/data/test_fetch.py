@@ -1,150 +1,22 @@
-"""Downloads from a server on this machine: whole, resumed, wrong, broken off, hostile."""
+"""Downloads from a server on this machine: whole, resumed, wrong, broken off, on a full disk."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
-import io
 import logging
 import socket
-import stat
-import threading
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pooch
 import pytest
+from toy_server import BODY, HALF, Served, add_row, add_table, held_by
 
 from corpuscle.data import catalog
 from corpuscle.data import fetch as fetch_module
 from corpuscle.data.catalog import DatasetRow, RemoteFile
 from corpuscle.data.fetch import fetch
 from corpuscle.errors import DatasetNotFoundError, FetchError, OutputError, UnknownNameError
-
-BODY = bytes(range(251)) * 800
-HALF = 150_000
-
-
-@dataclass
-class Served:
-    """What the server of a test offers, how it behaves, and what it was asked."""
-
-    url: str = ""
-    body: bytes = BODY
-    headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"one"'})
-    ranges: bool = True
-    shift: int = 0
-    stop_after: int | None = None
-    status: int = 200
-    asked: list[dict[str, str]] = field(default_factory=list)
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    served: Served
-
-    def do_GET(self) -> None:
-        served = self.served
-        served.asked.append(dict(self.headers.items()))
-        wanted = self.headers.get("Range", "")
-        same = self.headers.get("If-Range") in (served.headers.get("ETag"), served.headers.get("Last-Modified"))
-        begin = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and served.ranges and same else 0
-        size = len(served.body)
-        if begin >= size > 0:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(206 if begin else served.status)
-        for name, value in served.headers.items():
-            self.send_header(name, value)
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin + served.shift}-{size - 1}/{size}")
-        self.send_header("Content-Length", str(size - begin))
-        self.end_headers()
-        self.wfile.write(served.body[begin : served.stop_after])
-        self.close_connection = True
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    offer = Served()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"served": offer}))
-    offer.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield offer
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def add_row(monkeypatch: pytest.MonkeyPatch, *files: RemoteFile, must_have: tuple[str, ...] = ()) -> DatasetRow:
-    """Put a row called `tiny` into the catalog for the length of a test."""
-    archive = files[0].name.endswith(".zip")
-    row = DatasetRow(
-        name="tiny",
-        title="Tiny",
-        page="https://example.org/tiny",
-        files=files,
-        licence="CC0",
-        citation="nobody",
-        doi="",
-        classes=("monocyte",),
-        layout="folders" if archive else "csv",
-        folder="tiny-folder",
-        must_have=must_have or tuple(file.name for file in files),
-        manual="Put it into {root}/tiny-folder.",
-    )
-    monkeypatch.setitem(catalog.DATASETS, "tiny", row)
-    return row
-
-
-def add_table(monkeypatch: pytest.MonkeyPatch, served: Served, *, sha256: str | None = None) -> DatasetRow:
-    digest = hashlib.sha256(BODY).hexdigest() if sha256 is None else sha256
-    return add_row(monkeypatch, RemoteFile("table.csv", url=f"{served.url}/table.csv", sha256=digest))
-
-
-def make_zip(members: dict[str, bytes], *, link: str = "") -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-        if link:
-            info = zipfile.ZipInfo(link)
-            info.external_attr = (stat.S_IFLNK | 0o777) << 16
-            archive.writestr(info, "/etc/passwd")
-    return held.getvalue()
-
-
-TREE = {
-    "repo-main/README.md": b"read me",
-    "repo-main/inner/monocyte/a.jpg": b"a",
-    "repo-main/inner/platelet/b.jpg": b"b",
-    "repo-main/inner/list.csv": b"c",
-    "repo-main/inner/monocyte/.DS_Store": b"x",
-    "repo-main/inner/zoom/monocyte/deeper.jpg": b"d",
-    "repo-main/inner/zoom/platelet/deeper.jpg": b"e",
-    "__MACOSX/monocyte/shadow.jpg": b"x",
-    "__MACOSX/platelet/._b.jpg": b"x",
-}
-
-
-def add_archive(monkeypatch: pytest.MonkeyPatch, served: Served, body: bytes) -> DatasetRow:
-    served.body = body
-    return add_row(monkeypatch, RemoteFile("tiny.zip", url=f"{served.url}/x"), must_have=("monocyte", "platelet"))
-
-
-def held_by(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
 
 # ---- download -------------------------------------------------------------------------------------------------------
 
@@ -389,91 +261,3 @@ def test_root_that_is_a_file(served: Served, monkeypatch: pytest.MonkeyPatch, tm
     with pytest.raises(OutputError, match="cannot be read or written"):
         fetch("tiny", root=tmp_path / "root")
     assert (tmp_path / "root").read_text() == "in the way"
-
-
-# ---- archives -------------------------------------------------------------------------------------------------------
-
-
-def test_archive_is_unpacked_from_its_inner_folder(
-    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE))
-    assert fetch("tiny", root=tmp_path) == tmp_path / "tiny-folder"
-    assert held_by(tmp_path) == [
-        "tiny-folder/list.csv",
-        "tiny-folder/monocyte/a.jpg",
-        "tiny-folder/platelet/b.jpg",
-        "tiny-folder/zoom/monocyte/deeper.jpg",
-        "tiny-folder/zoom/platelet/deeper.jpg",
-    ]
-
-
-def test_archive_put_there_by_hand_needs_no_connection(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_row(monkeypatch, RemoteFile("tiny.zip"), must_have=("monocyte", "platelet"))
-    with pytest.raises(FetchError, match=f"cannot be downloaded by plain address. Put it into {tmp_path}/tiny-folder"):
-        fetch("tiny", root=tmp_path)
-    (tmp_path / "tiny.zip").write_bytes(make_zip(TREE))
-    assert fetch("tiny", root=tmp_path) == tmp_path / "tiny-folder"
-    assert (tmp_path / "tiny.zip").exists()
-
-
-@pytest.mark.parametrize(
-    "name", ["../evil.txt", "monocyte/../../evil.txt", "/tmp/evil.txt", "..\\evil.txt", "C:\\evil.txt", "C:evil.txt"]
-)
-def test_archive_that_would_leave_its_folder(
-    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
-) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE | {name: b"evil"}))
-    with pytest.raises(FetchError, match="written outside its folder or is a link; nothing was unpacked"):
-        fetch("tiny", root=tmp_path / "root")
-    assert held_by(tmp_path) == []
-
-
-def test_archive_with_a_link(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE, link="repo-main/inner/monocyte/link.jpg"))
-    with pytest.raises(FetchError, match="is a link"):
-        fetch("tiny", root=tmp_path)
-    assert held_by(tmp_path) == []
-
-
-def test_archive_that_is_none(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, b"<html>please log in</html>")
-    with pytest.raises(FetchError, match=r"is no whole zip archive .* Put it into"):
-        fetch("tiny", root=tmp_path)
-    assert held_by(tmp_path) == []
-
-
-def test_archive_with_a_damaged_member(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    body = make_zip({"monocyte/a.jpg": b"0123456789", "platelet/b.jpg": b"b"})
-    add_archive(monkeypatch, served, body.replace(b"0123456789", b"012345678X"))
-    with pytest.raises(FetchError, match="is no whole zip archive"):
-        fetch("tiny", root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_archive_of_something_else(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, make_zip({"monocyte/a.jpg": b"a", "other/b.jpg": b"b"}))
-    with pytest.raises(FetchError, match="holds no folder with monocyte, platelet, so it is not tiny"):
-        fetch("tiny", root=tmp_path)
-
-
-def test_archive_that_unpacks_to_too_much(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE))
-    monkeypatch.setattr(fetch_module, "_MAX_UNPACKED_BYTES", 2)
-    with pytest.raises(FetchError, match="would unpack to more than"):
-        fetch("tiny", root=tmp_path)
-
-
-def test_folder_in_the_way(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE))
-    (tmp_path / "tiny-folder").mkdir()
-    (tmp_path / "tiny-folder" / "mine.txt").write_text("keep me")
-    with pytest.raises(OutputError, match="is there but is not a complete tiny; move it away"):
-        fetch("tiny", root=tmp_path)
-    assert (tmp_path / "tiny-folder" / "mine.txt").read_text() == "keep me"
-
-
-def test_an_empty_folder_is_no_obstacle(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    add_archive(monkeypatch, served, make_zip(TREE))
-    (tmp_path / "tiny-folder").mkdir()
-    assert fetch("tiny", root=tmp_path) == tmp_path / "tiny-folder"

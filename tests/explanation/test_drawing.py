@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from picture_parts import border
 from PIL import Image
 
 from corpuscle.errors import OutputError, UnknownNameError, UsageError
@@ -45,12 +46,6 @@ def picture(height: int = TILE, width: int = TILE) -> np.ndarray:
 def item(**changes: object) -> SheetItem:
     values = {"title": "neutrophil", "subtitle": "a.png", "color": PURPLE, "bar": 0.9, "warning": False}
     return SheetItem(**{"image": picture(), **values, **changes})
-
-
-def border(image: np.ndarray, width: int) -> np.ndarray:
-    inside = np.zeros(image.shape[:2], bool)
-    inside[width:-width, width:-width] = True
-    return image[~inside]
 
 
 class TestPalette:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from picture_parts import border
 
 from corpuscle.errors import UsageError
 from corpuscle.explanation import palette
@@ -18,12 +19,6 @@ def mean_place(image: np.ndarray, color: tuple[int, int, int]) -> tuple[float, f
     rows, columns = np.nonzero((image == color).all(axis=2))
     assert len(rows) > 1000, f"no cell of color {color}"
     return rows.mean(), columns.mean()
-
-
-def border(image: np.ndarray, width: int) -> np.ndarray:
-    inside = np.zeros(image.shape[:2], bool)
-    inside[width:-width, width:-width] = True
-    return image[~inside]
 
 
 class TestConfusionMatrix:
