@@ -37,7 +37,7 @@ start() { # HOST: the same command on both, but for the number of the host
   CORPUSCLE_CACHE="$work/host-$1/cache" GLOO_SOCKET_IFNAME="${interfaces[$1]}" OMP_NUM_THREADS=1 \
     "${on[@]}" "$python" -m torch.distributed.run --nnodes 2 --node-rank "$1" --nproc-per-node 1 \
     --master-addr "$address" --master-port "$port" --max-restarts 3 \
-    -m corpuscle.interfaces.cli train recipes/toy.toml --set run.epochs=6 --set run.threads=1 \
+    -m corpuscle train recipes/toy.toml --set run.epochs=6 --set run.threads=1 \
     --output "$work/host-$1/run" >"$work/host-$1/log" 2>&1 &
   agents+=($!)
 }

@@ -101,7 +101,7 @@ def test_every_dependency_has_a_floor_and_a_ceiling() -> None:
 
 def test_the_command_prints_its_version() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "corpuscle.interfaces.cli", "--version"],
+        [sys.executable, "-m", "corpuscle", "--version"],
         capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, f"corpuscle {__version__}")

@@ -92,7 +92,7 @@ def test_nothing_is_reported_to_the_makers_of_a_library(tmp_path, drawn_files):
     """The official onnxruntime keeps a number of the machine and reports to its maker unless it is told not to."""
     kept = {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "SYSTEMROOT") if key in os.environ}
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "corpuscle.interfaces.cli", "classify", str(drawn_files[0]), "--json"]
+    command = [sys.executable, "-m", "corpuscle", "classify", str(drawn_files[0]), "--json"]
     done = subprocess.run(command, env=kept | home, capture_output=True, text=True, timeout=120, check=True)
     assert "predictions" in done.stdout
     assert "telemetry" not in done.stderr

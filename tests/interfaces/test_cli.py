@@ -86,7 +86,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def run_outside(*arguments: object, **options) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process of its own."""
-    command = [sys.executable, "-m", "corpuscle.interfaces.cli", *(os.fspath(item) for item in arguments)]
+    command = [sys.executable, "-m", "corpuscle", *(os.fspath(item) for item in arguments)]
     return subprocess.run(command, check=False, timeout=300, **{"stdout": -1, "stderr": -1, **options})
 
 

@@ -52,7 +52,7 @@ def test_without_its_packages_the_command_says_what_to_install(cli, tmp_path, mo
 
 
 def started(tmp_path) -> tuple[subprocess.Popen[str], str]:
-    command = [sys.executable, "-m", "corpuscle.interfaces.cli", "serve", "--port", "0", "--store", tmp_path / "store"]
+    command = [sys.executable, "-m", "corpuscle", "serve", "--port", "0", "--store", tmp_path / "store"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "CORPUSCLE_TOKEN": ""})
     line = process.stderr.readline()
     address = re.search(r"http://127\.0\.0\.1:\d+", line)

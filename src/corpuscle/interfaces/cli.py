@@ -122,7 +122,3 @@ def _abandon_output() -> None:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())
         os.close(nothing)
-
-
-if __name__ == "__main__":
-    main()

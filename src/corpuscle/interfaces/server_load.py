@@ -176,7 +176,7 @@ def _server(model: str, users: int, folder: Path) -> Iterator[tuple[int, subproc
     """Start a server of its own, and end it."""
     said = folder / "said.txt"
     command = [
-        sys.executable, "-m", "corpuscle.interfaces.cli", "serve", "--port", "0", "--store", str(folder / "store"),
+        sys.executable, "-m", "corpuscle", "serve", "--port", "0", "--store", str(folder / "store"),
         "--model", model, "--queue", str(max(16, users)),
     ]  # fmt: skip
     with said.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as process:
