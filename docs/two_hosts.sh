@@ -10,13 +10,13 @@ names=("corpuscle-$$-0" "corpuscle-$$-1")
 ends=("cor$$a" "cor$$b")
 address=127.0.0.1
 interfaces=(lo lo)
-agents=()
+hosts_up=()
 port=$((20000 + $$ % 10000))
 
 workers() { cat "/proc/$1/task/$1/children" 2>/dev/null || true; }
 
 clean_up() {
-  for agent in "${agents[@]}"; do kill -9 $(workers "$agent") "$agent" 2>/dev/null || true; done
+  for up in "${hosts_up[@]}"; do kill -9 $(workers "$up") "$up" 2>/dev/null || true; done
   for name in "${names[@]}"; do ip netns delete "$name" 2>/dev/null || true; done
 }
 trap clean_up EXIT
@@ -39,7 +39,7 @@ start() { # HOST: the same command on both, but for the number of the host
     --master-addr "$address" --master-port "$port" --max-restarts 3 \
     -m corpuscle train recipes/toy.toml --set run.epochs=6 --set run.threads=1 \
     --output "$work/host-$1/run" >"$work/host-$1/log" 2>&1 &
-  agents+=($!)
+  hosts_up+=($!)
 }
 
 wait_for() { # SECONDS COMMAND...: until the command succeeds
@@ -49,7 +49,7 @@ wait_for() { # SECONDS COMMAND...: until the command succeeds
     sleep 0.1
   done
 }
-ended() { ! kill -0 "${agents[0]}" 2>/dev/null && ! kill -0 "${agents[1]}" 2>/dev/null; }
+ended() { ! kill -0 "${hosts_up[0]}" 2>/dev/null && ! kill -0 "${hosts_up[1]}" 2>/dev/null; }
 
 if make_hosts 2>/dev/null; then
   address=10.98.0.1
@@ -62,9 +62,9 @@ start 0
 start 1
 wait_for 180 grep -q '^epoch 2:' "$work/host-0/log"
 echo "Epoch 2 is done; the worker of host 1 is killed."
-kill -9 $(workers "${agents[1]}")
+kill -9 $(workers "${hosts_up[1]}")
 wait_for 300 ended
-wait "${agents[0]}" && wait "${agents[1]}" || { tail -n 30 "$work"/host-*/log; exit 1; }
+wait "${hosts_up[0]}" && wait "${hosts_up[1]}" || { tail -n 30 "$work"/host-*/log; exit 1; }
 grep -hE '^epoch|^corpuscle:|^The bundle' "$work/host-0/log"
 [ "$(grep -c '^epoch [1-6]:' "$work/host-0/log")" = 6 ] || { echo "An epoch was done twice, or not at all."; exit 1; }
 [ ! -e "$work/host-1/run" ] || { echo "Host 1 wrote into its own folder."; exit 1; }

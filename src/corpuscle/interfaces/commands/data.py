@@ -65,7 +65,7 @@ def fetch(
     data_root: _DataRoot = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Download a data set; the only command that opens a connection."""
+    """Download a data set. Besides this, only training from `timm` opens a connection."""
     from corpuscle.data.catalog import data_root as root_of
     from corpuscle.data.fetch import fetch as run
 

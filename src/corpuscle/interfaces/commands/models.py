@@ -102,7 +102,7 @@ def train(
     ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Change a key: run.epochs=5.")] = None,
     pretrained: Annotated[
-        str, typer.Option(help="Weights to start the backbone from: `timm`, or a safetensors file.")
+        str, typer.Option(help="Weights to start the backbone from: `timm`, a safetensors file, or a bundle.")
     ] = "",
     data_root: _DataRoot = None,
     json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
