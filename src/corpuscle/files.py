@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from corpuscle.errors import OutputError
 
-__all__ = ["make_folder", "write_error", "written_whole"]
+__all__ = ["make_folder", "short_stem", "write_error", "written_whole"]
+
+_LONGEST_STEM = 180
+"""Bytes of a name to which something is added: file systems take 255 in all."""
 
 
 def write_error(path: Path, error: OSError) -> OutputError:
@@ -30,6 +34,14 @@ def make_folder(folder: Path) -> Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def short_stem(stem: str) -> str:
+    """Return a name that leaves room for what is added to it; a long one is cut and ends with a sum of all of it."""
+    data = os.fsencode(stem)
+    if len(data) <= _LONGEST_STEM:
+        return stem
+    return f"{data[: _LONGEST_STEM - 9].decode('utf-8', 'ignore')}_{zlib.crc32(data):08x}"
 
 
 @contextmanager

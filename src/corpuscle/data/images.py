@@ -20,8 +20,9 @@ import stat
 import threading
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -257,16 +258,23 @@ def _as_array(picture: Image.Image) -> NDArray[np.uint8]:
     return np.array(picture, dtype=np.uint8, order="C")
 
 
-def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_images(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    suffixes: Collection[str] = IMAGE_SUFFIXES,
+    without: str | os.PathLike[str] | None = None,
+) -> list[Path]:
     """List the picture files that the given files, folders and glob patterns stand for.
 
     A named file is kept whatever its suffix, so that a wrong one is reported and not dropped. Folders are walked with
-    all their subfolders in sorted order and give the files with a suffix of `IMAGE_SUFFIXES`; hidden files and folders
+    all their subfolders in sorted order and give the files with one of the suffixes; hidden files and folders
     are left out, links to files are followed, links to folders inside a folder are not. A pattern (`*`, `?`, `[..]`,
     `**`) gives what it matches, files by suffix and folders walked, unless a file of just that name exists.
 
     Args:
         paths: What to look for; one path alone is accepted too.
+        suffixes: Of what is looked for, in lower case.
+        without: A folder that is passed over in folders and patterns, as that into which a command writes.
 
     Returns:
         The files, each once, in the order of `paths`; within a folder or pattern sorted by path.
@@ -279,40 +287,57 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         raise NoInputError("No path was given; name a picture, a folder or a pattern such as 'slides/*.png'.")
     found: dict[str, Path] = {}
     for path in given:
-        for file in _expand(os.fspath(path)):
+        for file in _expand(os.fspath(path), suffixes, without):
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100  Path.absolute keeps `a/../b`
     return list(found.values())
 
 
-def _expand(name: str) -> list[Path]:
+def _expand(name: str, suffixes: Collection[str], without: str | os.PathLike[str] | None) -> list[Path]:
     """List the pictures of one given path, or say why there are none."""
-    suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+    known = ", ".join(sorted(suffixes))
     path = Path(name)
     if name and os.path.isdir(name):  # noqa: PTH112  unlike Path.is_dir it takes any text, even with a zero byte
-        files = sorted(_walk(path))
+        files = sorted(_walk(path, suffixes, _passed_over(without, path)))
         if not files:
-            raise NoInputError(f"The folder {name} holds no picture ({suffixes}); name a folder that does.")
+            raise NoInputError(f"The folder {name} holds no picture ({known}); name a folder that does.")
         return files
     if name and os.path.lexists(name):
         return [path]
     if glob.has_magic(name) and "\0" not in name:
+        skipped = _passed_over(without, *takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207  keeps `./` and absolutes
-        files = [match for match in matches if not match.is_dir() and match.suffix.lower() in IMAGE_SUFFIXES]
-        files += [file for match in matches if match.is_dir() for file in _walk(match)]
+        files = [
+            match
+            for match in matches
+            if not match.is_dir() and match.suffix.lower() in suffixes and not _within(match, skipped)
+        ]
+        files += [file for match in matches if match.is_dir() for file in _walk(match, suffixes, skipped)]
         if not files:
-            raise NoInputError(f"The pattern {name} matches no picture ({suffixes}); check it, or name a folder.")
+            raise NoInputError(f"The pattern {name} matches no picture ({known}); check it, or name a folder.")
         return sorted(files)
     raise NoInputError(f"{name!r} does not exist; check the spelling, or name a folder with pictures.")
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _passed_over(without: str | os.PathLike[str] | None, *base: str | os.PathLike[str]) -> str | None:
+    """Return the folder to be left out, free of links; None where all that is looked through lies in it."""
+    if without is None or _within(Path(*base), os.path.realpath(without)):
+        return None
+    return os.path.realpath(without)
+
+
+def _within(path: Path, folder: str | None) -> bool:
+    """Say whether a path lies in a folder, or is it; `folder` is free of links."""
+    return folder is not None and Path(os.path.realpath(path)).is_relative_to(folder)
+
+
+def _walk(folder: Path, suffixes: Collection[str], skipped: str | None) -> Iterator[Path]:
     """Yield the picture files below a folder; a folder whose name ends like a picture is a folder all the same."""
 
     def refuse(error: OSError) -> None:
         raise NoInputError(f"The folder {error.filename} cannot be listed; change its permissions.") from error
 
     for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not _within(Path(parent, name), skipped)]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Path(parent, name)

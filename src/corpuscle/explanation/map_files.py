@@ -15,7 +15,7 @@ from corpuscle.explanation.cam import CamMaker, place_map
 from corpuscle.explanation.drawing import save_png
 from corpuscle.explanation.explaining import Explanation
 from corpuscle.explanation.heat_map import draw_explanation, overlay
-from corpuscle.files import make_folder, written_whole
+from corpuscle.files import make_folder, short_stem, written_whole
 from corpuscle.models.bundle import Bundle
 from corpuscle.prediction.engine import Outputs
 from corpuscle.preprocessing.framing import Picture, shape_of
@@ -42,9 +42,9 @@ class OutputNames:
         """Return the name for a file, without a suffix."""
         path = Path(file)
         if path.stem.casefold() not in self._twice:
-            return path.stem
+            return short_stem(path.stem)
         parts = [part for part in path.parts if part not in (path.anchor, ".", "..")]
-        return "__".join(parts)
+        return short_stem("__".join(parts))
 
 
 class CamWriter:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpuscle.errors import NoInputError
+from corpuscle.errors import NoInputError, UsageError
 from corpuscle.interfaces.console import note
 
 if TYPE_CHECKING:
@@ -14,17 +15,36 @@ if TYPE_CHECKING:
 __all__ = ["find_pictures", "report_failures"]
 
 
-def find_pictures(paths: list[str]) -> tuple[list[Path], list[Failure]]:
-    """Find all pictures; a path that leads to none fails alone, unless none leads to any."""
-    from corpuscle.data.images import find_images
+def find_pictures(
+    paths: list[str], *, output: Path | None = None, slides: bool = False
+) -> tuple[list[Path], list[Failure]]:
+    """Find all pictures; a path that leads to none fails alone, unless none leads to any.
+
+    Args:
+        paths: Files, folders and patterns.
+        output: The folder that is written to: its pictures are not looked for.
+        slides: Whether slides are looked for, too.
+
+    Raises:
+        NoInputError: Nothing was found.
+        UsageError: A folder to read is the one to write to.
+    """
+    from corpuscle.data.images import IMAGE_SUFFIXES, find_images
+    from corpuscle.data.slides import SLIDE_SUFFIXES
     from corpuscle.records import Failure
 
     found: dict[Path, None] = {}
     failures: list[Failure] = []
     first: NoInputError | None = None
+    suffixes = IMAGE_SUFFIXES | SLIDE_SUFFIXES if slides else IMAGE_SUFFIXES
     for path in paths:
+        if output is not None and os.path.isdir(path) and Path(path).resolve() == output.resolve():  # noqa: PTH112
+            raise UsageError(
+                f"The folder {path} is also written to, and what is written there would be read as pictures. "
+                "Name another folder for the output."
+            )
         try:
-            found.update(dict.fromkeys(find_images([path])))
+            found.update(dict.fromkeys(find_images([path], suffixes=suffixes, without=output)))
         except NoInputError as error:
             first = first or error
             failures.append(Failure(path, str(error)))

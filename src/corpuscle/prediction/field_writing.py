@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from PIL import Image
 
 from corpuscle import __version__
-from corpuscle.files import make_folder, write_error, written_whole
+from corpuscle.files import make_folder, short_stem, write_error, written_whole
 from corpuscle.prediction.cell_naming import cut_crop
 from corpuscle.prediction.correction import Confusion
 from corpuscle.prediction.counting import differential_of
@@ -58,20 +58,22 @@ CELL_COLUMNS = (
     "reason", "set", "on_border", "touching", "clump",
 )  # fmt: skip
 COUNT_COLUMNS = ("file", "erythrocytes", "leukocytes", "platelets")
+_YOLO_NAMES = "classes"
 _CROP_ROOM = 1.3
 
 
 def stems_for(files: Iterable[str]) -> dict[str, str]:
     """Give every file a name of its own for what is written about it: its stem, and `stem_2` where that is taken.
 
-    Names that differ in case alone count as the same, as they do on many disks.
+    Names that differ in case alone count as the same, as they do on many disks. Very long ones are cut, and `classes`
+    is kept for the names of YOLO's numbers.
     """
-    taken: set[str] = set()
+    taken = {_YOLO_NAMES}
     stems: dict[str, str] = {}
     for file in files:
         if file in stems:
             continue
-        stem = Path(file).stem or "field"
+        stem = short_stem(Path(file).stem or "field")
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -283,7 +285,7 @@ def write_yolo(reading: FieldReading, folder: Path, stem: str) -> None:
 
 def write_yolo_names(folder: Path) -> None:
     """Write the names of YOLO's numbers."""
-    with written_whole(folder / "classes.txt") as part:
+    with written_whole(folder / f"{_YOLO_NAMES}.txt") as part:
         part.write_text("".join(f"{name}\n" for name in CATEGORIES), encoding="utf-8")
 
 

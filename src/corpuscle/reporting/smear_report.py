@@ -25,9 +25,10 @@ from corpuscle.data.images import read_image
 from corpuscle.errors import CorpuscleError, DataError, MissingExtraError, NoInputError
 from corpuscle.files import written_whole
 from corpuscle.prediction.cell_naming import cut_crop
-from corpuscle.prediction.field_writing import stems_for
+from corpuscle.prediction.field_writing import CELL_COLUMNS, stems_for
 from corpuscle.prediction.tiling import ArraySource
 from corpuscle.prediction.writing import NOTICE
+from corpuscle.records import CELL_KINDS
 from corpuscle.reporting.smear_style import STYLE
 
 __all__ = ["report_html", "write_report"]
@@ -131,11 +132,16 @@ def _read_run(run: Path, pictures: Mapping[str, Path]) -> _Run:
         )
     try:
         values = json.loads(summary.read_text(encoding="utf-8"))
-        with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with table.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             cells = tuple(csv.DictReader(file))
         if not isinstance(values, dict) or not {"differential", "fields", "models", "totals"} <= values.keys():
             raise ValueError("a part is missing")
-    except (OSError, ValueError) as error:
+        if cells and not set(CELL_COLUMNS) <= cells[0].keys():
+            raise ValueError("columns are missing")
+        counted = sum(values["totals"][f"{kind}s"] for kind in CELL_KINDS)
+        if len(cells) != counted or any(None in cell.values() for cell in cells):
+            raise ValueError(f"{counted} cells were counted, the table holds {len(cells)} or a part of one")
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{summary} or {table} is damaged ({error}). Count again.") from error
     return _Run(run, values, cells, pictures)
 

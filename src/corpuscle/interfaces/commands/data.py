@@ -53,7 +53,7 @@ def _print_findings(findings: tuple[object, ...], n_files: int, folder: Path) ->
     table = Table("severity", "finding", "what was found", box=None, pad_edge=False)
     for finding in findings:
         table.add_row(finding.severity, finding.kind.replace("_", " "), finding.message)  # type: ignore[attr-defined]
-    console = Console()
+    console = Console(markup=False)
     if findings:
         console.print(table)
     console.print(f"{n_files} pictures in {folder}: {len(findings)} findings.")

@@ -47,7 +47,7 @@ def explain(
     from corpuscle.prediction.writing import NOTICE, prediction_values, write_failures
     from corpuscle.records import Failure
 
-    found, failures = find_pictures(paths)
+    found, failures = find_pictures(paths, output=output)
     explainer = Explainer(model, method=method, framing=framing)
     wanted = [explainer.known_class(name) for name in class_name or ()]
     make_folder(output)

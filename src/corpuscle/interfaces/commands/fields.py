@@ -79,7 +79,7 @@ def count(
 
     if interval not in INTERVALS:
         raise UnknownNameError("interval", interval, INTERVALS)
-    fields, failures = _find_fields(paths, region, level)
+    fields, failures = _find_fields(paths, region, level, output)
     cells = CellReader(model, describe=attributes)
     reader = FieldReader(cells, detector=detector, um_per_px=um_per_px)
     options = RunOptions(
@@ -104,7 +104,7 @@ def count(
         raise typer.Exit(3)
 
 
-def _find_fields(paths: list[str], region: str, level: int) -> tuple[list[Field], list[Failure]]:
+def _find_fields(paths: list[str], region: str, level: int, output: Path) -> tuple[list[Field], list[Failure]]:
     """List the fields; slides become the wanted part of them."""
     from corpuscle.data.slides import SLIDE_SUFFIXES, open_slide, parse_region
     from corpuscle.errors import CorpuscleError
@@ -112,7 +112,7 @@ def _find_fields(paths: list[str], region: str, level: int) -> tuple[list[Field]
     from corpuscle.prediction.fields import PartOfSlide
     from corpuscle.records import Failure
 
-    found, failures = find_pictures(paths)
+    found, failures = find_pictures(paths, output=output, slides=True)
     fields: list[Field] = []
     wanted = parse_region(region) if region else None
     for path in found:
@@ -143,7 +143,7 @@ def print_count(result: RunResult) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(markup=False)
     table = Table("file", "erythrocytes", "leukocytes", "platelets", box=None, pad_edge=False)
     for file, *numbers in result.counts:
         table.add_row(file, *map(str, numbers))

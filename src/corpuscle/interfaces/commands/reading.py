@@ -42,7 +42,7 @@ def classify(
     from corpuscle.prediction.writing import NOTICE, open_writer, write_failures
     from corpuscle.records import Failure
 
-    found, failures = find_pictures(paths)
+    found, failures = find_pictures(paths, output=cam)
     reader = CellReader(model, framing=framing, describe=attributes)
     visit = None
     if cam is not None:
@@ -104,7 +104,7 @@ def _print_table(predictions: list[Prediction]) -> None:
         remark = f"refused: {item.reason}" if item.refused else ("or " + ", ".join(others) if others else "")
         words = _described(item) if in_words else ()
         table.add_row(item.file, name, f"{item.confidence:.3f}", remark, *words)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def _described(item: Prediction) -> tuple[str, str]:
