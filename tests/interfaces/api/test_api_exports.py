@@ -119,6 +119,7 @@ def test_the_map_places_leukocytes_and_platelets(client, export, reviewed):
     assert {point["cell"] for point in points} == wanted
     again = client.get(f"/v1/sessions/{reviewed[0]}/map").json()["points"]
     assert points == again
+    assert all(point["cell"].isalnum() for point in points)  # a table marks what begins with - as text
     rows = list(csv.DictReader(io.StringIO(export("map.csv").text)))
     assert [(row["cell"], float(row["x"])) for row in rows] == [(point["cell"], point["x"]) for point in points]
     three = client.get(f"/v1/sessions/{reviewed[0]}/map?dimensions=3").json()["points"]

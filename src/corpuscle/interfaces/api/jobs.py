@@ -44,7 +44,7 @@ class Job:
     kind: str
     total: int = 0
     seconds: float = 600
-    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
     done: int = 0
     state: State = "waiting"
     message: str = ""

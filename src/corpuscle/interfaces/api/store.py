@@ -151,7 +151,7 @@ class Store:
 
     def add_session(self, name: str) -> Row:
         """Begin a session."""
-        session, at = secrets.token_urlsafe(12), now()
+        session, at = secrets.token_hex(12), now()
         with self.change() as db:
             db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, 0)", (session, name, at, at))
         return self.session(session)
@@ -221,7 +221,7 @@ class Store:
             ProblemError: The session is gone (404).
             OutputError: It cannot be written.
         """
-        image = secrets.token_urlsafe(12)
+        image = secrets.token_hex(12)
         try:
             shutil.move(file, self.picture(image))
             with self.change() as db:
@@ -314,6 +314,6 @@ def _blob(embedding: npt.NDArray[np.float32] | None) -> bytes | None:
 
 def _cell_row(cell: NewCell, image: str, session: str) -> tuple[Any, ...]:
     return (
-        secrets.token_urlsafe(12), image, session, cell.number, cell.kind, cell.class_name, cell.confidence,
+        secrets.token_hex(12), image, session, cell.number, cell.kind, cell.class_name, cell.confidence,
         int(cell.refused), _text(cell.facts), _blob(cell.embedding),
     )  # fmt: skip
