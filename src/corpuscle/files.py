@@ -8,10 +8,11 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from corpuscle.errors import OutputError
 
-__all__ = ["make_folder", "short_stem", "write_error", "written_whole"]
+__all__ = ["make_folder", "short_stem", "takes_unicode", "write_error", "written_whole"]
 
 _LONGEST_STEM = 180
 """Bytes of a name to which something is added: file systems take 255 in all."""
@@ -42,6 +43,11 @@ def short_stem(stem: str) -> str:
     if len(data) <= _LONGEST_STEM:
         return stem
     return f"{data[: _LONGEST_STEM - 9].decode('utf-8', 'ignore')}_{zlib.crc32(data):08x}"
+
+
+def takes_unicode(file: TextIO) -> bool:
+    """Whether all letters can be written to a text file as they are; one in memory takes them all."""
+    return (getattr(file, "encoding", None) or "utf").lower().startswith("utf")
 
 
 @contextmanager

@@ -154,6 +154,14 @@ def test_the_same_cell_in_any_kind_of_picture_gets_the_same_class(cli, toy_bundl
     assert found["gray.png"] == found["sixteen.png"]
 
 
+def test_json_is_printed_beside_a_file(cli, toy_bundle, drawn_files, tmp_path):
+    printed = cli("classify", drawn_files[0].parent, "--model", toy_bundle, "--json")
+    both = cli("classify", drawn_files[0].parent, "--model", toy_bundle, "--json", "-o", tmp_path / "out.csv")
+    assert both.out == printed.out
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == len(json.loads(both.out)["predictions"])
+
+
 def test_the_json_of_the_command_is_that_of_the_library(cli, toy, toy_bundle, drawn_files):
     done = cli("classify", drawn_files[0].parent, "--model", toy_bundle, "--json")
     assert done.status == 0

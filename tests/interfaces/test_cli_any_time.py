@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import sys
+import time
 
 import pytest
 
 from corpuscle import __version__
 from corpuscle.data.examples import CLASSES
+from corpuscle.files import written_whole
 from corpuscle.interfaces import cli as cli_module
 from corpuscle.prediction.writing import NOTICE
 
@@ -87,6 +91,8 @@ def test_training_without_its_packages_says_how_to_install_them(cli, monkeypatch
     ("error", "status", "words"),
     [
         (KeyboardInterrupt(), 130, "corpuscle: stopped."),
+        (SystemExit(130), 130, "corpuscle: stopped."),
+        (PermissionError(13, "Permission denied", "/locked/x"), 3, "/locked/x may not be read or written"),
         (MemoryError(), 3, "not enough memory"),
         (BrokenPipeError(), 0, ""),
     ],
@@ -101,6 +107,20 @@ def test_what_can_happen_any_time_ends_without_a_traceback(cli, monkeypatch, err
     assert done.status == status
     assert done.only_sentences()
     assert words in done.err
+
+
+def test_a_request_to_end_leaves_no_half_written_file(cli, monkeypatch, tmp_path):
+    def work() -> None:
+        with written_whole(tmp_path / "x.csv") as part:
+            part.write_text("half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+    monkeypatch.setattr(cli_module, "app", work)
+    done = cli("doctor")
+    assert done.status == 143
+    assert "corpuscle: stopped." in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mistake_of_ours_is_not_hidden(cli, monkeypatch):

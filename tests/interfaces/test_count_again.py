@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 
 import pytest
@@ -35,6 +36,65 @@ def test_a_folder_inside_the_output_is_counted_all_the_same(cli, counting):
         for _ in range(2):
             assert cli("count", path, "--output", counting.parent).status == 0
             assert len(rows(counting.parent / "counts.csv")) == 2
+
+
+def names(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_counting_again_leaves_nothing_out_of_date(cli, counting, tmp_path):
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    assert cli("count", counting, "--output", run, "--crops", "--yolo").status == 0
+    assert cli("report", run).status == 0
+    for folder in (run, alone):
+        assert cli("count", counting / "field_2.png", "--output", folder).status == 0
+    assert names(run) == names(alone)
+
+
+def test_counting_again_keeps_what_a_person_changed(cli, counting, tmp_path):
+    run = tmp_path / "run"
+    assert cli("count", counting, "--output", run, "--crops", "--yolo").status == 0
+    crops = sorted((run / "crops").rglob("*.png"))
+    moved, changed = run / "crops" / "mine" / crops[0].name, crops[1]
+    moved.parent.mkdir()
+    crops[0].rename(moved)
+    changed.write_bytes(b"painted over")
+    (run / "notes.txt").write_text("seen")
+    assert cli("count", counting / "field_2.png", "--output", run).status == 0
+    assert not (run / "yolo").exists()
+    assert set((run / "crops").rglob("*.png")) == {moved, changed}
+    assert (run / "notes.txt").is_file()
+
+
+def test_a_report_from_another_folder_finds_the_pictures(cli, counting, tmp_path, monkeypatch):
+    monkeypatch.chdir(counting)
+    assert cli("count", "field_1.png", "--output", "../run").status == 0
+    here = cli("report", "../run", "--output", tmp_path / "here.html")
+    monkeypatch.chdir(tmp_path)
+    there = cli("report", counting.parent / "run", "--output", tmp_path / "there.html")
+    assert here.status == there.status == 0
+    page = (tmp_path / "there.html").read_text("utf-8")
+    assert page == (tmp_path / "here.html").read_text("utf-8")
+    assert "data:image/" in page
+
+
+def test_a_folder_that_cannot_be_listed_costs_only_itself(cli, counting, tmp_path, monkeypatch):
+    locked = counting / "locked"
+    locked.mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path) == str(locked):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = cli("count", counting, "--output", tmp_path / "run")
+    assert done.status == 3
+    assert "cannot be listed" in done.err
+    assert len(rows(tmp_path / "run" / "counts.csv")) == 2
+    assert [row["file"] for row in rows(tmp_path / "run" / "cells.errors.csv")] == [str(locked)]
+    assert cli("count", locked, "--output", tmp_path / "other").status == 2
 
 
 def test_a_slide_in_a_folder_is_not_passed_over(cli, counting, tmp_path):

@@ -20,7 +20,7 @@ import stat
 import threading
 import warnings
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -263,6 +263,7 @@ def find_images(
     *,
     suffixes: Collection[str] = IMAGE_SUFFIXES,
     without: str | os.PathLike[str] | None = None,
+    on_lost: Callable[[str, str], None] | None = None,
 ) -> list[Path]:
     """List the picture files that the given files, folders and glob patterns stand for.
 
@@ -275,35 +276,42 @@ def find_images(
         paths: What to look for; one path alone is accepted too.
         suffixes: Of what is looked for, in lower case.
         without: A folder that is passed over in folders and patterns, as that into which a command writes.
+        on_lost: Is told of each folder inside a given one that cannot be listed, its name and a sentence, and the
+            others are walked; without it such a folder is an error.
 
     Returns:
         The files, each once, in the order of `paths`; within a folder or pattern sorted by path.
 
     Raises:
-        NoInputError: Nothing was given, a path does not exist, or a folder or pattern holds no picture.
+        NoInputError: Nothing was given, a path does not exist, a folder or pattern holds no picture, or a folder
+            cannot be listed.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise NoInputError("No path was given; name a picture, a folder or a pattern such as 'slides/*.png'.")
     found: dict[str, Path] = {}
     for path in given:
-        for file in _expand(os.fspath(path), suffixes, without):
+        for file in _expand(os.fspath(path), suffixes, without, on_lost):
             found.setdefault(os.path.abspath(file), file)  # noqa: PTH100  Path.absolute keeps `a/../b`
     return list(found.values())
 
 
-def _expand(name: str, suffixes: Collection[str], without: str | os.PathLike[str] | None) -> list[Path]:
+def _expand(
+    name: str,
+    suffixes: Collection[str],
+    without: str | os.PathLike[str] | None,
+    on_lost: Callable[[str, str], None] | None,
+) -> list[Path]:
     """List the pictures of one given path, or say why there are none."""
-    known = ", ".join(sorted(suffixes))
+    wanted = "picture" if IMAGE_SUFFIXES.issuperset(suffixes) else "picture or slide"
+    lost: list[OSError] = []
     path = Path(name)
     if name and os.path.isdir(name):  # noqa: PTH112  unlike Path.is_dir it takes any text, even with a zero byte
-        files = sorted(_walk(path, suffixes, _passed_over(without, path)))
-        if not files:
-            raise NoInputError(f"The folder {name} holds no picture ({known}); name a folder that does.")
-        return files
-    if name and os.path.lexists(name):
+        files = list(_walk(path, suffixes, _passed_over(without, path), lost))
+        none = f"The folder {name} holds no {wanted} ({_READABLE}); name a folder that does."
+    elif name and os.path.lexists(name):
         return [path]
-    if glob.has_magic(name) and "\0" not in name:
+    elif glob.has_magic(name) and "\0" not in name:
         skipped = _passed_over(without, *takewhile(lambda part: not glob.has_magic(part), path.parts))
         matches = [Path(match) for match in glob.glob(name, recursive=True)]  # noqa: PTH207  keeps `./` and absolutes
         files = [
@@ -311,11 +319,18 @@ def _expand(name: str, suffixes: Collection[str], without: str | os.PathLike[str
             for match in matches
             if not match.is_dir() and match.suffix.lower() in suffixes and not _within(match, skipped)
         ]
-        files += [file for match in matches if match.is_dir() for file in _walk(match, suffixes, skipped)]
-        if not files:
-            raise NoInputError(f"The pattern {name} matches no picture ({known}); check it, or name a folder.")
-        return sorted(files)
-    raise NoInputError(f"{name!r} does not exist; check the spelling, or name a folder with pictures.")
+        files += [file for match in matches if match.is_dir() for file in _walk(match, suffixes, skipped, lost)]
+        none = f"The pattern {name} matches no {wanted} ({_READABLE}); check it, or name a folder."
+    else:
+        raise NoInputError(f"{name!r} does not exist; check the spelling, or name a folder with pictures.")
+    for error in lost:
+        sentence = f"The folder {error.filename} cannot be listed; change its permissions."
+        if on_lost is None or not files:
+            raise NoInputError(sentence) from error
+        on_lost(str(error.filename), sentence)
+    if not files:
+        raise NoInputError(none)
+    return sorted(files)
 
 
 def _passed_over(without: str | os.PathLike[str] | None, *base: str | os.PathLike[str]) -> str | None:
@@ -330,13 +345,12 @@ def _within(path: Path, folder: str | None) -> bool:
     return folder is not None and Path(os.path.realpath(path)).is_relative_to(folder)
 
 
-def _walk(folder: Path, suffixes: Collection[str], skipped: str | None) -> Iterator[Path]:
-    """Yield the picture files below a folder; a folder whose name ends like a picture is a folder all the same."""
+def _walk(folder: Path, suffixes: Collection[str], skipped: str | None, lost: list[OSError]) -> Iterator[Path]:
+    """Yield the picture files below a folder; a folder whose name ends like a picture is a folder all the same.
 
-    def refuse(error: OSError) -> None:
-        raise NoInputError(f"The folder {error.filename} cannot be listed; change its permissions.") from error
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
+    Folders that cannot be listed are added to `lost`.
+    """
+    for parent, folders, files in os.walk(folder, onerror=lost.append):
         folders[:] = [name for name in folders if not name.startswith(".") and not _within(Path(parent, name), skipped)]
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
-from contextlib import suppress
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -31,6 +33,7 @@ from corpuscle.interfaces.commands import (
 __all__ = ["app", "main"]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 app = typer.Typer(
     name="corpuscle",
@@ -85,35 +88,59 @@ def main() -> None:
     # work is shared by giving whole batches to worker threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        try:
-            app()
-        finally:
-            sys.stdout.flush()
+        with _cleared_up_when_ended():
+            try:
+                app()
+            finally:
+                sys.stdout.flush()
     except CorpuscleError as error:
-        typer.echo(f"corpuscle: {error}", err=True)
-        sys.exit(error.exit_status)
+        _end(str(error), error.exit_status)
     except SystemExit as stop:
         # typer ends with 1 where the reader of our output went away, as `head` does: nothing is wrong.
-        if not isinstance(stop.__context__, BrokenPipeError):
-            raise
-        _abandon_output()
-        sys.exit(0)
+        if isinstance(stop.__context__, BrokenPipeError):
+            _abandon_output()
+            sys.exit(0)
+        if stop.code in _STOPPED:
+            _end("stopped.", int(stop.code))
+        raise
     except BrokenPipeError:
         _abandon_output()
         sys.exit(0)
     except OSError as error:
+        if isinstance(error, PermissionError) and error.filename:
+            _end(f"{error.filename} may not be read or written by this user; change its permissions.", 3)
         if error.errno not in _NO_SPACE:
             raise
         _abandon_output()
         reason = f"Standard output cannot be written: {error.strerror}. Free some space or choose another place."
-        typer.echo(f"corpuscle: {reason}", err=True)
-        sys.exit(OutputError.exit_status)
+        _end(reason, OutputError.exit_status)
     except KeyboardInterrupt:
-        typer.echo("corpuscle: stopped.", err=True)
-        sys.exit(130)
+        _end("stopped.", 130)
     except MemoryError:
-        typer.echo("corpuscle: not enough memory. Give fewer or smaller pictures at once.", err=True)
-        sys.exit(3)
+        _end("not enough memory. Give fewer or smaller pictures at once.", 3)
+
+
+def _end(sentence: str, status: int) -> NoReturn:
+    typer.echo(f"corpuscle: {sentence}", err=True)
+    sys.exit(status)
+
+
+@contextmanager
+def _cleared_up_when_ended() -> Iterator[None]:
+    """Let a request to end (SIGTERM) unwind as an interrupt does, so that no half-written file is left."""
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001
+        sys.exit(128 + number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # another thread than the first one cannot
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _abandon_output() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from corpuscle.files import takes_unicode
+
 __all__ = ["DEFAULT_DETECTOR", "DEFAULT_MODEL", "note", "print_json", "progress_bar"]
 
 DEFAULT_DETECTOR = "corpuscle_field"
@@ -23,8 +25,8 @@ def note(text: str) -> None:
 
 
 def print_json(values: Any) -> None:
-    """Print plain values as JSON."""
-    typer.echo(json.dumps(values, indent=1, ensure_ascii=False))
+    """Print plain values as JSON; where the terminal takes no Unicode, letters beyond ASCII as JSON escapes them."""
+    typer.echo(json.dumps(values, indent=1, ensure_ascii=not takes_unicode(sys.stdout)))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ __all__ = ["find_pictures", "report_failures"]
 def find_pictures(
     paths: list[str], *, output: Path | None = None, slides: bool = False
 ) -> tuple[list[Path], list[Failure]]:
-    """Find all pictures; a path that leads to none fails alone, unless none leads to any.
+    """Find all pictures; a path that leads to none, or a folder that cannot be listed, fails alone, unless all do.
 
     Args:
         paths: Files, folders and patterns.
@@ -36,6 +36,10 @@ def find_pictures(
     found: dict[Path, None] = {}
     failures: list[Failure] = []
     first: NoInputError | None = None
+
+    def on_lost(name: str, reason: str) -> None:
+        failures.append(Failure(name, reason))
+
     suffixes = IMAGE_SUFFIXES | SLIDE_SUFFIXES if slides else IMAGE_SUFFIXES
     for path in paths:
         if output is not None and os.path.isdir(path) and Path(path).resolve() == output.resolve():  # noqa: PTH112
@@ -44,7 +48,7 @@ def find_pictures(
                 "Name another folder for the output."
             )
         try:
-            found.update(dict.fromkeys(find_images([path], suffixes=suffixes, without=output)))
+            found.update(dict.fromkeys(find_images([path], suffixes=suffixes, without=output, on_lost=on_lost)))
         except NoInputError as error:
             first = first or error
             failures.append(Failure(path, str(error)))

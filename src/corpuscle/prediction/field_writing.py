@@ -183,11 +183,13 @@ class RunWriter:
     Use it as a context; the tables take their names only when it ends well.
     """
 
-    def __init__(self, folder: Path, models: dict[str, Any], *, attributes: bool = False) -> None:
+    def __init__(self, folder: Path, models: dict[str, Any], *, attributes: bool = False, read_from: str = "") -> None:
         """Name the folder, which is made if need be, and what `FieldReader.describe` says.
 
-        With `attributes` the table of cells has their columns as well.
+        With `attributes` the table of cells has their columns as well. `read_from` is the way from the folder to where
+        relative names of pictures begin, for whoever looks for them later.
         """
+        self._read_from = read_from
         self._attributes = attributes
         self.folder = make_folder(Path(folder))
         self._models = models
@@ -252,7 +254,8 @@ class RunWriter:
         values = summary_values(
             self._readings, self._models, failures=self._failures, interval=interval, confusion=confusion
         )
-        write_json(self.folder / "differential.json", values)
+        way = {"read_from": self._read_from} if self._read_from else {}
+        write_json(self.folder / "differential.json", values | way)
         write_failures(self.folder / "cells.csv", self._failures)
         return values
 
@@ -263,43 +266,55 @@ def write_json(path: Path, values: Any) -> None:
         part.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8", errors="backslashreplace")
 
 
-def write_geojson(reading: FieldReading, path: Path, color_of: Callable[[str], tuple[int, int, int]]) -> None:
-    """Write a field's cells for QuPath.
+def write_geojson(reading: FieldReading, path: Path, color_of: Callable[[str], tuple[int, int, int]]) -> Path:
+    """Write a field's cells for QuPath; return the file.
 
     Raises:
         OutputError: The file cannot be written.
     """
     with written_whole(path) as part:
         part.write_text(json.dumps(geojson(reading, color_of)) + "\n", encoding="utf-8")
+    return path
 
 
-def write_yolo(reading: FieldReading, folder: Path, stem: str) -> None:
-    """Write a field's cells as YOLO text, and the names of the categories beside it.
+def write_yolo(reading: FieldReading, folder: Path, stem: str) -> Path:
+    """Write a field's cells as YOLO text; return the file.
 
     Raises:
         OutputError: A file cannot be written.
     """
-    with written_whole(folder / f"{stem}.txt") as part:
+    path = folder / f"{stem}.txt"
+    with written_whole(path) as part:
         part.write_text(yolo_lines(reading), encoding="utf-8")
+    return path
 
 
-def write_yolo_names(folder: Path) -> None:
-    """Write the names of YOLO's numbers."""
-    with written_whole(folder / f"{_YOLO_NAMES}.txt") as part:
+def write_yolo_names(folder: Path) -> Path:
+    """Write the names of YOLO's numbers; return the file."""
+    path = folder / f"{_YOLO_NAMES}.txt"
+    with written_whole(path) as part:
         part.write_text("".join(f"{name}\n" for name in CATEGORIES), encoding="utf-8")
+    return path
 
 
-def write_crops(reading: FieldReading, source: FieldSource, folder: Path, stem: str) -> None:
+def write_crops(reading: FieldReading, source: FieldSource, folder: Path, stem: str) -> list[Path]:
     """Write every leukocyte and platelet as a picture into the folder of its class, refused ones into `refused`.
 
+    Returns:
+        The files.
+
     Raises:
         OutputError: A file cannot be written.
     """
+    paths: list[Path] = []
     for cell in reading.cells:
         if cell.kind == "erythrocyte":
             continue
         name = "refused" if cell.refused else category_of(cell)
         x_min, y_min, x_max, y_max = cell.box
         side = _CROP_ROOM * max(x_max - x_min, y_max - y_min)
-        with written_whole(folder / name / f"{stem}_{cell.number}.png") as part:
+        path = folder / name / f"{stem}_{cell.number}.png"
+        with written_whole(path) as part:
             Image.fromarray(cut_crop(source, cell.box, side)).save(part, format="PNG", compress_level=1)
+        paths.append(path)
+    return paths

@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from corpuscle import __version__
 from corpuscle.errors import UsageError
-from corpuscle.files import write_error, written_whole
+from corpuscle.files import takes_unicode, write_error, written_whole
 from corpuscle.models.bundle import Bundle
 from corpuscle.prediction.describing import description_columns, description_row, description_values
 from corpuscle.records import Failure, Prediction
@@ -76,11 +76,12 @@ class PredictionWriter:
     def __init__(self, file: TextIO, bundle: Bundle, *, as_json: bool, describe: bool = False) -> None:
         """Write the head: the column names, with those of a description if asked, or the model and the notice."""
         self._file, self._as_json, self._describe = file, as_json, describe
+        self._ascii = not takes_unicode(file)
         self._failures: list[Failure] = []
         self._count = 0
         if as_json:
             head = {"corpuscle": __version__, "notice": NOTICE, "model": bundle.name, "model_version": bundle.version}
-            head_text = json.dumps(head, ensure_ascii=False)[:-1]
+            head_text = self._json(head)[:-1]
             file.write(f'{head_text}, "predictions": [')
         else:
             columns = ["file", "class", "confidence", "refused", "reason", "set"]
@@ -94,9 +95,7 @@ class PredictionWriter:
         if isinstance(answer, Failure):
             self._failures.append(answer)
         elif self._as_json:
-            self._file.write(
-                (",\n" if self._count else "\n") + json.dumps(prediction_values(answer), ensure_ascii=False)
-            )
+            self._file.write((",\n" if self._count else "\n") + self._json(prediction_values(answer)))
             self._count += 1
         else:
             more = description_row(answer.description) if self._describe else {}
@@ -107,7 +106,10 @@ class PredictionWriter:
         """Write what belongs at the end."""
         if self._as_json:
             errors = [{"file": failure.file, "reason": failure.reason} for failure in self._failures]
-            self._file.write('\n], "errors": ' + json.dumps(errors, ensure_ascii=False) + "}\n")
+            self._file.write('\n], "errors": ' + self._json(errors) + "}\n")
+
+    def _json(self, values: Any) -> str:
+        return json.dumps(values, ensure_ascii=self._ascii)
 
 
 @contextmanager
@@ -125,7 +127,9 @@ def open_writer(
     """
     if path is None:
         if isinstance(stdout, io.TextIOWrapper):
-            stdout.reconfigure(errors=_odd_names(as_json=as_json))
+            # A table is the same bytes as in a file; JSON stays readable where the terminal is of another kind.
+            encoding = None if as_json else "utf-8"
+            stdout.reconfigure(encoding=encoding, errors=_odd_names(as_json=as_json))
         writer = PredictionWriter(stdout, bundle, as_json=as_json, describe=describe)
         yield writer
         writer.close()

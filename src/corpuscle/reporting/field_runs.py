@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from corpuscle.prediction.field_writing import (
 from corpuscle.prediction.fields import Field, FieldReader, PartOfSlide
 from corpuscle.prediction.tiling import FieldSource
 from corpuscle.records import Failure, FieldReading
+from corpuscle.reporting.run_files import RunFiles
 
 __all__ = ["RunOptions", "RunResult", "count_into"]
 
@@ -70,6 +72,8 @@ def count_into(
 ) -> RunResult:
     """Count fields and write `cells.csv`, `counts.csv`, `differential.json`, `coco.json` and each field's pictures.
 
+    What an earlier run wrote into the folder and this one does not is deleted, unless it was changed since.
+
     Args:
         reader: What reads fields.
         fields: Files or parts of slides.
@@ -86,15 +90,16 @@ def count_into(
     make_folder(folder)
 
     def on_field(reading: FieldReading, source: FieldSource) -> None:
-        _write_field(reading, source, folder, stems[reading.file], options)
+        files.add(_write_field(reading, source, folder, stems[reading.file], options))
 
     counts = []
-    with RunWriter(folder, reader.describe(), attributes=options.attributes) as writer:
+    tables = RunWriter(folder, reader.describe(), attributes=options.attributes, read_from=_way_back(folder))
+    with RunFiles(folder) as files, tables as writer:
         lost = list(failures)
         for failure in lost:
             writer.add(failure)
         if options.yolo:
-            write_yolo_names(folder / "yolo")
+            files.add([write_yolo_names(folder / "yolo")])
         answers = reader.stream(fields, workers=options.workers, on_field=on_field)
         for done, answer in enumerate(answers, start=1):
             writer.add(answer)
@@ -117,13 +122,25 @@ def _name(item: Field) -> str:
     raise UsageError("A run reads files; give names of files, or read arrays with corpuscle.count.")
 
 
-def _write_field(reading: FieldReading, source: FieldSource, folder: Path, stem: str, options: RunOptions) -> None:
-    """Write all that is about one field alone."""
+def _way_back(folder: Path) -> str:
+    """Return the way from a run's folder to the working folder, from which relative names of pictures begin."""
+    try:
+        return Path(os.path.relpath(Path.cwd(), folder.resolve())).as_posix()
+    except (OSError, ValueError):  # the working folder is gone, or on another drive
+        return ""
+
+
+def _write_field(
+    reading: FieldReading, source: FieldSource, folder: Path, stem: str, options: RunOptions
+) -> Iterator[Path]:
+    """Write all that is about one field alone; yield each file once it is there."""
     picture = Image.fromarray(draw_overlay(reading, source))
-    with written_whole(folder / f"{stem}.overlay.png") as part:
+    path = folder / f"{stem}.overlay.png"
+    with written_whole(path) as part:
         picture.save(part, format="PNG", compress_level=1)
-    write_geojson(reading, folder / f"{stem}.geojson", cell_color)
+    yield path
+    yield write_geojson(reading, folder / f"{stem}.geojson", cell_color)
     if options.yolo:
-        write_yolo(reading, folder / "yolo", stem)
+        yield write_yolo(reading, folder / "yolo", stem)
     if options.crops:
-        write_crops(reading, source, folder / "crops", stem)
+        yield from write_crops(reading, source, folder / "crops", stem)

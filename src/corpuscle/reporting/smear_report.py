@@ -29,6 +29,7 @@ from corpuscle.prediction.field_writing import CELL_COLUMNS, stems_for
 from corpuscle.prediction.tiling import ArraySource
 from corpuscle.prediction.writing import NOTICE
 from corpuscle.records import CELL_KINDS
+from corpuscle.reporting.run_files import add_to_run
 from corpuscle.reporting.smear_style import STYLE
 
 __all__ = ["report_html", "write_report"]
@@ -50,8 +51,11 @@ class _Run:
     pictures: Mapping[str, Path]
 
     def picture(self, file: str) -> Path:
-        """Return where a counted picture lies."""
-        return self.pictures.get(file, Path(file))
+        """Return where a counted picture lies: relative names begin where the run was started, if that is known."""
+        if file in self.pictures:
+            return self.pictures[file]
+        there = self.folder / str(self.values.get("read_from", ".")) / file
+        return there if "read_from" in self.values and there.is_file() else Path(file)
 
 
 def _number_of_fields(count: int) -> str:
@@ -88,15 +92,20 @@ def write_report(
     path = output or run / "report.html"
     with written_whole(path) as part:
         part.write_text(page, encoding="utf-8", errors="backslashreplace")
+    if output is None:  # the next run into this folder makes the report out of date
+        add_to_run(run, [path])
     if not pdf:
         return [path]
     try:
         from weasyprint import HTML
     except (ImportError, OSError) as error:
         raise MissingExtraError("A PDF report", "pdf") from error
-    with written_whole(path.with_suffix(".pdf")) as part:
+    printed = path.with_suffix(".pdf")
+    with written_whole(printed) as part:
         HTML(string=page).write_pdf(part)
-    return [path, path.with_suffix(".pdf")]
+    if output is None:
+        add_to_run(run, [printed])
+    return [path, printed]
 
 
 def report_html(run: Path, *, title: str = "", pictures: Mapping[str, Path] | None = None) -> str:

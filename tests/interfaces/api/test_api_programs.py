@@ -113,9 +113,45 @@ def test_a_wrong_option_is_one_sentence(client, form, crop_files, route, said):
     assert error["code"]
 
 
+def one_of(files):
+    return dict(list(files.items())[:1])
+
+
+def test_one_picture_is_explained_at_a_time(client, form, crop_files):
+    answer = client.post("/v1/explain", files=form(crop_files))
+    assert answer.status_code == 422
+    assert "one is explained at a time" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("route", ["classify", "count", "explain", "project"])
+def test_an_option_in_the_form_or_an_unknown_one_is_refused(client, form, crop_files, route):
+    files = form(one_of(crop_files))
+    answer = client.post(f"/v1/{route}", files=files, data={"model": "corpuscle_s"})
+    assert answer.status_code == 422
+    assert "?model=" in answer.json()["error"]["message"]
+    for name in ("modle", "\u8840", "a\0b"):
+        answer = client.post(f"/v1/{route}", files=files, params={name: "1"})
+        assert answer.status_code == 422
+        assert "has no option" in answer.json()["error"]["message"]
+        assert "model" in answer.json()["error"]["message"]
+    other = client.post(f"/v1/{route}", files=[*files, ("image", ("b.png", b"x", "image/png"))])
+    assert other.status_code == 422
+    assert "no form field image" in other.json()["error"]["message"]
+    assert client.get("/v1/health?verbose=1").json()["error"]["code"] == "wrong_value"
+    assert list(client.app.state.workbench.store.incoming.iterdir()) == []
+
+
+def test_damaged_json_is_told_from_a_wrong_value(client):
+    head = {"Content-Type": "application/json"}
+    damaged = client.post("/v1/sessions", content=b'{"name": ', headers=head)
+    assert (damaged.status_code, damaged.json()["error"]["code"]) == (400, "bad_request")
+    wrong = client.post("/v1/sessions", content=b'{"name": 1}', headers=head)
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (422, "wrong_value")
+
+
 def test_nothing_is_kept(client, form, crop_files, field_file):
     store = client.app.state.workbench.store
-    for route, files in (("classify", crop_files), ("count", {"a.png": field_file}), ("explain", crop_files)):
+    for route, files in (("classify", crop_files), ("count", {"a.png": field_file}), ("explain", one_of(crop_files))):
         assert client.post(f"/v1/{route}", files=form(files)).status_code == 200
     assert list(store.incoming.iterdir()) == []
 
@@ -136,7 +172,7 @@ def test_models_are_loaded_once(client, form, crop_files, monkeypatch):
     monkeypatch.setattr("corpuscle.interfaces.api.readers.load_bundle", refuse)
     for framing in ("auto", "whole"):
         assert client.post(f"/v1/classify?framing={framing}", files=form(crop_files)).status_code == 200
-    assert client.post("/v1/explain", files=form(crop_files, "file")).status_code == 200
+    assert client.post("/v1/explain", files=form(one_of(crop_files), "file")).status_code == 200
 
 
 def test_every_model_is_described(client):

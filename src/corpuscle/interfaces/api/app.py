@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import Response
 from starlette.types import Scope
@@ -22,7 +22,7 @@ from corpuscle.interfaces.api.problems import add_handlers, log_error
 from corpuscle.interfaces.api.readers import Readers
 from corpuscle.interfaces.api.settings import ServerSettings
 from corpuscle.interfaces.api.store import Store
-from corpuscle.interfaces.api.workbench import Workbench
+from corpuscle.interfaces.api.workbench import Workbench, known_options
 
 __all__ = ["create_app", "open_workbench"]
 
@@ -79,7 +79,7 @@ def create_app(workbench: Workbench) -> FastAPI:
     app.state.workbench = workbench
     add_handlers(app)
     for module in (routes_about, routes_programs, routes_sessions, routes_review, routes_export):
-        app.include_router(module.router)
+        app.include_router(module.router, dependencies=[Depends(known_options)])
     if routes_about.PAGE_FOLDER.is_dir():
         app.mount("/static", _Static(directory=routes_about.PAGE_FOLDER), name="static")
     app.include_router(routes_about.pages)

@@ -109,6 +109,8 @@ def add_handlers(app: FastAPI) -> None:
 
     async def on_validation(request: Request, error: Exception) -> Response:  # noqa: ARG001
         errors: list[Any] = list(error.errors()) if isinstance(error, RequestValidationError) else []
+        if errors and errors[0].get("type") == "json_invalid":
+            return problem_answer(ProblemError(400, "The body is no valid JSON. Mend it and send it again."))
         return problem_answer(ProblemError(422, _validation_sentence(errors), code="wrong_value"))
 
     async def on_foreseen(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -174,6 +174,8 @@ async def explain(
     wanted = [explainer.known_class(name) for name in class_name]
 
     def work(job: Job, uploads: Uploads, tell: Told) -> dict[str, Any]:  # noqa: ARG001
+        if len(uploads) > 1:
+            raise ProblemError(422, f"{len(uploads)} pictures came, and one is explained at a time. Send one.")
         upload = uploads.good[0]
         found = explainer.explain(upload.path, wanted)
         maps = [

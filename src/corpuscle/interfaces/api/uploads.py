@@ -170,7 +170,8 @@ async def receive_pictures(
         The pictures, of which one at least can be read; the caller closes them.
 
     Raises:
-        ProblemError: No form (415), a broken one (400), no picture (422 or 415), or too large ones (413).
+        ProblemError: No form (415), a broken one (400), no picture (422 or 415), another field (422), or too large
+            pictures (413).
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ProblemError(
@@ -194,10 +195,24 @@ def _kept(form: FormData, folder: Path, settings: ServerSettings, names: Sequenc
     uploads = Uploads(folder)
     try:
         for field, part in form.multi_items():
-            if field in names and isinstance(part, UploadFile):
+            if field not in names:
+                raise ProblemError(422, _not_a_field(field, names[0], is_file=isinstance(part, UploadFile)))
+            if isinstance(part, UploadFile):
                 uploads.add(plain_name(part.filename), part.file, settings)
+            elif part:  # a browser sends an empty text where nobody chose a file
+                raise ProblemError(
+                    422, f"The form field {field} holds a text. Send the picture itself as a file in it."
+                )
         uploads.check_some()
     except BaseException:
         uploads.close()
         raise
     return uploads
+
+
+def _not_a_field(field: str, name: str, *, is_file: bool) -> str:
+    """Say what to do with a field that no route has: silence would make its sender believe that it had an effect."""
+    shown = plain_name(field)[:40]
+    if is_file:
+        return f"There is no form field {shown}. Send pictures as the form field `{name}`."
+    return f"There is no form field {shown}. Options go into the address, as in `?{shown}=...`, pictures into `{name}`."

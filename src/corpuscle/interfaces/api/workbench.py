@@ -7,15 +7,17 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Request
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 
 from corpuscle.interfaces.api.cell_pictures import CellPictures
 from corpuscle.interfaces.api.jobs import JobRunner
+from corpuscle.interfaces.api.problems import ProblemError
 from corpuscle.interfaces.api.readers import Readers
 from corpuscle.interfaces.api.schemas import Problem
 from corpuscle.interfaces.api.settings import ServerSettings
 from corpuscle.interfaces.api.store import Store
 
-__all__ = ["FILES_BODY", "Bench", "Id", "Workbench", "errors", "files_body", "json_answer"]
+__all__ = ["FILES_BODY", "Bench", "Id", "Workbench", "errors", "files_body", "json_answer", "known_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,23 @@ def _of_request(request: Request) -> Workbench:
 
 Bench = Annotated[Workbench, Depends(_of_request)]
 Id = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{1,64}$", description="A random name.")]
+
+
+def known_options(request: Request) -> None:
+    """Refuse an option that a route does not have: its sender would believe that it had an effect.
+
+    Raises:
+        ProblemError: There is one (422).
+    """
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = sorted(field.alias for field in route.dependant.query_params)
+    for name in request.query_params:
+        if name not in known:
+            shown = name.encode("utf-8", "replace").decode()[:40]
+            choices = f"It has {', '.join(known)}." if known else "It has none."
+            raise ProblemError(422, f"This address has no option {shown!r}. {choices}", code="wrong_value")
 
 
 def json_answer(values: Any, status: int = 200) -> JSONResponse:

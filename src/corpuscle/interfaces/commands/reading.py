@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,21 +50,21 @@ def classify(
         from corpuscle.explanation.map_files import CamWriter
 
         visit = CamWriter(reader.bundle, cam, found)
+    writer = partial(open_writer, bundle=reader.bundle, stdout=sys.stdout, as_json=json, describe=attributes)
     table = output is None and not json and sys.stdout.isatty()
     shown: list[Prediction] = []
     began = time.monotonic()
     with ExitStack() as stack:
-        writer = None
-        if not table:
-            writer = stack.enter_context(
-                open_writer(output, reader.bundle, sys.stdout, as_json=json, describe=attributes)
-            )
+        writers = [] if table else [stack.enter_context(writer(output))]
+        if output is not None and json:  # both the file and what is printed
+            writers.append(stack.enter_context(writer(None)))
+        for one in writers:
             for failure in failures:
-                writer.add(failure)
+                one.add(failure)
         show = stack.enter_context(progress_bar("classifying"))
         for done, answer in enumerate(reader.stream(found, workers=workers, visit=visit), start=1):
-            if writer:
-                writer.add(answer)
+            for one in writers:
+                one.add(answer)
             if isinstance(answer, Failure):
                 failures.append(answer)
             elif table:
