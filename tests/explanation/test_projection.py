@@ -207,6 +207,30 @@ def test_the_command_makes_a_map_and_places_new_cells_on_it(cli, toy_bundle, toy
     assert "Name that model with --model" in other.err
 
 
+def test_one_missing_path_loses_nothing_and_a_map_inside_the_folder_is_not_mapped(
+    cli, toy_bundle, toy_folder, tmp_path
+):
+    folder = shutil.copytree(toy_folder / "test", tmp_path / "cells")
+    for _ in range(2):
+        done = cli("project", folder, tmp_path / "gone", "--model", toy_bundle, "-o", folder / "map", "--json")
+        assert done.status == 3
+        assert json.loads(done.out)["cells"] == 8
+        with (folder / "map" / "coordinates.errors.csv").open() as file:
+            assert [row["file"] for row in csv.DictReader(file)] == [str(tmp_path / "gone")]
+    assert cli("project", folder, "--model", toy_bundle, "-o", folder).status == 2
+    nothing = cli("project", tmp_path / "gone", "--model", toy_bundle, "-o", tmp_path / "m")
+    assert nothing.status == 2
+    assert "does not exist" in nothing.err
+
+
+def test_a_map_to_place_cells_on_has_its_own_method(cli, toy_bundle, drawn_files, tmp_path):
+    for option in (("--method", "pca"), ("--dimensions", "2")):
+        done = cli("project", drawn_files[0], "--model", toy_bundle, "-o", tmp_path / "n", "--onto", tmp_path, *option)
+        assert done.status == 2
+        assert "has its own method" in done.err
+    assert cli("project", drawn_files[0], "-o", tmp_path / "n", "--dimensions", "0").status == 2
+
+
 def test_too_few_cells_are_one_sentence(cli, toy_bundle, drawn_files, tmp_path):
     done = cli("project", drawn_files[0], "--model", toy_bundle, "-o", tmp_path / "m")
     assert done.status == 2

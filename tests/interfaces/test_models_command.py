@@ -29,3 +29,8 @@ def test_a_network_that_nobody_knows_is_a_sentence(cli):
     assert done.status == 2
     assert done.only_sentences()
     assert "resnet5000" in done.err
+    for name in ("timm:nope", "timm:[", "timm:"):
+        done = cli("models", name)
+        assert done.status == 2
+        assert done.only_sentences()
+        assert "Choose one of: ." not in done.err

@@ -42,6 +42,23 @@ def test_evaluate_writes_a_folder(cli, toy_bundle, toy_folder, tmp_path):
     }  # fmt: skip
 
 
+def test_evaluate_does_not_write_into_the_folder_it_judges(cli, toy_bundle, toy_folder, tmp_path):
+    folder = Path(shutil.copytree(toy_folder / "test", tmp_path / "set"))
+    for output in (folder, folder / "report", folder / ".." / "set" / "a" / "b"):
+        done = cli("evaluate", "--dataset", folder, "--model", toy_bundle, "--output", output)
+        assert done.status == 2
+        assert "are read as classes" in done.err
+    assert cli("evaluate", "--dataset", folder, "--model", toy_bundle, "-o", tmp_path / "set-report").status == 0
+
+
+def test_enrich_that_fails_leaves_no_copy(cli, toy_bundle, tmp_path):
+    for _ in range(2):
+        done = cli("enrich", toy_bundle, "--output", tmp_path / "new", "--data-root", tmp_path / "nothing")
+        assert done.status == 2
+        assert "Name a labeled set with --known" in done.err
+        assert not (tmp_path / "new").exists()
+
+
 def test_evaluate_with_unreadable_pictures_ends_with_status_3_and_judges_the_rest(
     cli, toy_bundle, toy_folder, tmp_path
 ):

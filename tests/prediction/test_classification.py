@@ -199,6 +199,10 @@ def test_wrong_requests_are_refused_before_any_work(toy, drawn_files, tmp_path):
         classify(drawn_files[0], model=toy, framing="middle")
     with pytest.raises(BundleNotFoundError):
         classify(drawn_files[0], model="corpuscle_xl")
+    with pytest.raises(UsageError, match="There can be no -1 workers"):
+        classify(drawn_files[0], model=toy, workers=-1)
+    with pytest.raises(UsageError, match=r"named by a path or given as an array HxWx3 of uint8 .* not as NoneType"):
+        classify([drawn_files[0], None], model=toy)
     with pytest.raises(NoInputError):
         classify(tmp_path / "nothing.png", model=toy)
     with pytest.raises(NoInputError):
@@ -292,6 +296,14 @@ def test_a_stream_takes_no_more_than_it_needs(toy_reader, drawn_files):
     before = threading.active_count()
     stream.close()
     assert threading.active_count() <= before
+
+
+def test_one_source_is_streamed_as_one_and_what_is_none_keeps_its_place(toy_reader, drawn_files):
+    (alone,) = toy_reader.stream(str(drawn_files[0]))
+    strange, whole = toy_reader.stream([Image.new("RGB", (9, 9)), drawn_files[0]])
+    assert isinstance(strange, Failure)
+    assert "not as Image" in strange.reason
+    assert whole.class_name == alone.class_name
 
 
 def test_an_error_in_the_source_of_files_comes_through(toy_reader, drawn_files):

@@ -116,6 +116,10 @@ def test_the_answer_does_not_depend_on_the_number_of_workers(reader, counting):
 def test_a_bad_file_does_no_harm_to_the_others(reader, counting):
     (counting / "bad.png").write_bytes(b"no picture")
     answers = list(reader.stream(sorted(counting.iterdir())))
+    (alone,) = reader.stream(str(sorted(counting.iterdir())[0]))
+    assert alone.file == answers[0].file
+    (strange,) = reader.stream([None])
+    assert "not as NoneType" in strange.reason
     assert [type(answer) for answer in answers] == [Failure, FieldReading, FieldReading]
     with pytest.raises(UnreadableImageError, match=r"bad\.png"):
         count(counting)

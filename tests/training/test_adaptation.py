@@ -81,14 +81,15 @@ def test_too_few_pictures_a_wrong_strength_and_the_own_folder_are_refused(toy, o
 
 def test_the_command_names_what_cannot_be_read_and_uses_the_rest(toy_bundle, other_stain, tmp_path):
     (other_stain / "bad.png").write_bytes(b"no picture")
+    given = [str(other_stain), str(tmp_path / "gone")]
     try:
         result = CliRunner().invoke(
-            app, ["adapt", str(other_stain), "--model", str(toy_bundle), "--output", str(tmp_path / "new"), "--json"]
+            app, ["adapt", *given, "--model", str(toy_bundle), "--output", str(tmp_path / "new"), "--json"]
         )
     finally:
         (other_stain / "bad.png").unlink()
     assert result.exit_code == 3
-    assert "1 pictures could not be read" in result.stderr
+    assert "2 pictures could not be read" in result.stderr
     assert '"cells": 48' in result.stdout
     assert load_bundle(tmp_path / "new").name == "new"
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from corpuscle import taxonomy
-from corpuscle.data.images import find_images, read_image
+from corpuscle.data.images import read_image
 from corpuscle.errors import (
     CorpuscleError,
     MissingExtraError,
@@ -22,7 +22,7 @@ from corpuscle.errors import (
 )
 from corpuscle.explanation.cam import CamMaker, place_map
 from corpuscle.models.bundle import DEFAULT_MODEL, OPTIONAL_FILES, Bundle, load_bundle
-from corpuscle.prediction.classification import CellReader, Source
+from corpuscle.prediction.classification import CellReader, Source, all_sources
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Prediction
 
@@ -252,10 +252,7 @@ def explain(
     """
     if on_error not in ("raise", "keep"):
         raise UsageError(f"on_error must be 'raise' or 'keep', not {on_error!r}.")
-    items = [sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else list(sources)
-    found: list[Source] = []
-    for item in items:
-        found += [item] if isinstance(item, np.ndarray) else list(find_images([item]))
+    found = all_sources(sources)
     explainer = Explainer(model, method=method, framing=framing)
     wanted = [explainer.known_class(name) for name in classes]
     for source in found:

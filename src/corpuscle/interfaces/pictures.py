@@ -10,9 +10,10 @@ from corpuscle.errors import NoInputError, UsageError
 from corpuscle.interfaces.console import note
 
 if TYPE_CHECKING:
+    from corpuscle.prediction.embedding import Specimen
     from corpuscle.records import Failure
 
-__all__ = ["find_pictures", "report_failures"]
+__all__ = ["find_cells", "find_pictures", "refuse_own_output", "report_failures"]
 
 
 def find_pictures(
@@ -41,12 +42,8 @@ def find_pictures(
         failures.append(Failure(name, reason))
 
     suffixes = IMAGE_SUFFIXES | SLIDE_SUFFIXES if slides else IMAGE_SUFFIXES
+    refuse_own_output(paths, output)
     for path in paths:
-        if output is not None and os.path.isdir(path) and Path(path).resolve() == output.resolve():  # noqa: PTH112
-            raise UsageError(
-                f"The folder {path} is also written to, and what is written there would be read as pictures. "
-                "Name another folder for the output."
-            )
         try:
             found.update(dict.fromkeys(find_images([path], suffixes=suffixes, without=output, on_lost=on_lost)))
         except NoInputError as error:
@@ -55,6 +52,51 @@ def find_pictures(
     if first and not found:
         raise first
     return list(found), failures
+
+
+def refuse_own_output(paths: list[str], output: Path | None) -> None:
+    """Refuse to write into a folder that is read.
+
+    Raises:
+        UsageError: A folder to read is the one to write to.
+    """
+    for path in paths:
+        if output is not None and os.path.isdir(path) and Path(path).resolve() == output.resolve():  # noqa: PTH112
+            raise UsageError(
+                f"The folder {path} is also written to, and what is written there would be read as pictures. "
+                "Name another folder for the output."
+            )
+
+
+def find_cells(
+    paths: list[str], *, output: Path, split: str, root: Path | None
+) -> tuple[list[Specimen], list[Failure]]:
+    """Find the cells of data sets and pictures; what leads to none fails alone, unless nothing leads to any.
+
+    Args:
+        paths: Names of labeled sets, files, folders and patterns.
+        output: The folder that is written to: its pictures are not looked for.
+        split: Split of the labeled sets; all if empty.
+        root: Folder that holds the data sets.
+
+    Raises:
+        NoInputError: Nothing was found.
+        DatasetNotFoundError: Nothing was found, and a data set is not there.
+        UsageError: A folder to read is the one to write to.
+    """
+    from corpuscle.prediction.embedding import find_specimens
+    from corpuscle.records import Failure
+
+    refuse_own_output(paths, output)
+    failures: list[Failure] = []
+    found = find_specimens(
+        paths,
+        split=split,
+        root=root,
+        without=output,
+        on_lost=lambda name, reason: failures.append(Failure(name, reason)),
+    )
+    return found, failures
 
 
 def report_failures(failures: list[Failure], listing: Path | None) -> None:

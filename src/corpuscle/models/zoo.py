@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -213,5 +214,9 @@ def _check_timm(name: str) -> None:
     import timm
 
     if name not in timm.list_models():
-        close = tuple(timm.list_models(f"*{name[:4]}*"))[:12]
+        close = tuple(timm.list_models(f"*{glob.escape(name[:4])}*"))[:12]
+        if not close:
+            raise UsageError(
+                f"There is no timm network named {name!r}. See timm.list_models() for those that there are."
+            )
         raise UnknownNameError("timm network", name, close)

@@ -24,7 +24,7 @@ from corpuscle.preprocessing.quality import Quality, faults, measure_quality, re
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Framing, Prediction
 
-__all__ = ["CellReader", "Visitor", "classify", "default_workers"]
+__all__ = ["CellReader", "Visitor", "all_sources", "classify", "default_workers", "not_a_source", "worker_count"]
 
 Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
@@ -42,6 +42,41 @@ def default_workers() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)
+
+
+def worker_count(workers: int) -> int:
+    """Return how many threads a number of workers stands for: itself, or one a processor if 0.
+
+    Raises:
+        UsageError: It is below 0.
+    """
+    if workers < 0:
+        raise UsageError(f"There can be no {workers} workers; give 0 for one a processor, or 1 and more.")
+    return workers or default_workers()
+
+
+def all_sources(sources: Source | Iterable[Source]) -> list[Source]:
+    """List every picture that one or many sources stand for; folders and patterns stand for many.
+
+    Raises:
+        UsageError: Something is neither a path nor an array.
+        NoInputError: A path does not exist or holds no picture.
+    """
+    items = [sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else list(sources)
+    found: list[Source] = []
+    for item in items:
+        if isinstance(item, np.ndarray):
+            found.append(item)
+        elif isinstance(item, (str, os.PathLike)):
+            found += find_images([item])
+        else:
+            raise UsageError(not_a_source(item))
+    return found
+
+
+def not_a_source(item: object) -> str:
+    """Say what to give instead of something that is neither a path nor an array."""
+    return f"A picture is named by a path or given as an array HxWx3 of uint8 (RGB), not as {type(item).__name__}."
 
 
 class CellReader:
@@ -135,7 +170,11 @@ class CellReader:
         files: list[str] = []
         seen: list[Picture | Source] = []
         for source in sources:
-            name = "" if isinstance(source, np.ndarray) else str(os.fspath(source))
+            try:
+                name = _name_of(source)
+            except UsageError as error:
+                answers.append(Failure("", str(error)))
+                continue
             try:
                 image = _checked(source) if isinstance(source, np.ndarray) else read_picture(source)
                 crop, framing = prepare(image, self.bundle.preprocessing, framing=self.framing)
@@ -161,7 +200,12 @@ class CellReader:
         return [answer if answer is not None else next(predictions) for answer in answers]
 
     def stream(
-        self, sources: Iterable[Source], *, workers: int = 0, batch_size: int = BATCH, visit: Visitor | None = None
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        workers: int = 0,
+        batch_size: int = BATCH,
+        visit: Visitor | None = None,
     ) -> Generator[Prediction | Failure, None, None]:
         """Judge any number of pictures, in order, in memory that does not grow with their number.
 
@@ -169,13 +213,16 @@ class CellReader:
         workers, so the numbers are too.
 
         Args:
-            sources: Files or arrays.
+            sources: One or many files or arrays.
             workers: Threads; one a processor if 0.
             batch_size: Pictures a batch.
             visit: Is shown each picture that was judged, by the thread that judged it.
+
+        Raises:
+            UsageError: The number of workers is below 0.
         """
-        count = workers or default_workers()
-        source = iter(sources)
+        count = worker_count(workers)
+        source = iter([sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else sources)
         pending: deque[Future[list[Prediction | Failure]]] = deque()
         with ThreadPoolExecutor(count) as pool:
             try:
@@ -188,6 +235,15 @@ class CellReader:
             finally:
                 for future in pending:
                     future.cancel()
+
+
+def _name_of(source: Source) -> str:
+    """Return the name of a picture; an array has none."""
+    if isinstance(source, np.ndarray):
+        return ""
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(not_a_source(source))
+    return str(os.fspath(source))
 
 
 def _checked(image: npt.NDArray[np.generic]) -> Image8:
@@ -229,10 +285,7 @@ def classify(
     """
     if on_error not in ("raise", "keep"):
         raise UsageError(f"on_error must be 'raise' or 'keep', not {on_error!r}.")
-    items = [sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else list(sources)
-    found: list[Source] = []
-    for item in items:
-        found += [item] if isinstance(item, np.ndarray) else list(find_images([item]))
+    found = all_sources(sources)
     reader = CellReader(model, framing=framing)
     answers: list[Prediction | Failure] = []
     for answer in reader.stream(found, workers=workers):

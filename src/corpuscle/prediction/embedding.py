@@ -14,9 +14,9 @@ import numpy.typing as npt
 from corpuscle import taxonomy
 from corpuscle.data.images import find_images
 from corpuscle.data.labeled import LABELED_SETS, LabeledCell, labeled_cells
-from corpuscle.errors import CorpuscleError, NoInputError, UnknownNameError
+from corpuscle.errors import CorpuscleError, DatasetNotFoundError, NoInputError, UnknownNameError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
-from corpuscle.prediction.classification import CellReader, default_workers
+from corpuscle.prediction.classification import CellReader, worker_count
 from corpuscle.prediction.engine import Outputs
 from corpuscle.preprocessing.framing import Picture
 from corpuscle.preprocessing.transforms import cut
@@ -79,7 +79,12 @@ class EmbeddedCells:
 
 
 def find_specimens(
-    paths: Sequence[str | os.PathLike[str]], *, split: str = "", root: str | Path | None = None
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    split: str = "",
+    root: str | Path | None = None,
+    without: str | os.PathLike[str] | None = None,
+    on_lost: Callable[[str, str], None] | None = None,
 ) -> list[Specimen]:
     """List the cells of data sets, files, folders and glob patterns.
 
@@ -89,23 +94,43 @@ def find_specimens(
         paths: Names of `LABELED_SETS`, or paths. A path that exists wins over a data set of the same name.
         split: Split of the data sets; all if empty.
         root: Folder that holds the data sets.
+        without: A folder that is passed over in folders and patterns, as that into which a command writes.
+        on_lost: Is told of what leads to nothing, its name and a sentence; without it that is an error.
 
     Raises:
-        NoInputError: A path does not exist or holds no picture.
-        DatasetNotFoundError: A data set is not there.
+        NoInputError: A path does not exist or holds no picture; with `on_lost`, none leads to any.
+        DatasetNotFoundError: A data set is not there; with `on_lost`, none leads to any cell.
     """
+    first: CorpuscleError | None = None
     found: list[Specimen] = []
     for item in paths:
         name = str(os.fspath(item))
-        if name in LABELED_SETS and not Path(name).exists():
-            cells = labeled_cells(name, split=split, root=root)
-            found += [Specimen(cell.file, cell.class_name, name, cell) for cell in cells]
-            continue
-        source = Path(name).name or name
-        for path in find_images([name]):
-            label = _label_of(path)
-            found.append(Specimen(str(path), label, source, LabeledCell(str(path), path, label, "")))
+        try:
+            found += _found_under(name, split, root, without, on_lost)
+        except (NoInputError, DatasetNotFoundError) as error:
+            if on_lost is None:
+                raise
+            first = first or error
+            on_lost(name, str(error))
+    if first and not found:
+        raise first
     return found
+
+
+def _found_under(
+    name: str,
+    split: str,
+    root: str | Path | None,
+    without: str | os.PathLike[str] | None,
+    on_lost: Callable[[str, str], None] | None,
+) -> list[Specimen]:
+    """List the cells of one data set or path."""
+    if name in LABELED_SETS and not Path(name).exists():
+        cells = labeled_cells(name, split=split, root=root)
+        return [Specimen(cell.file, cell.class_name, name, cell) for cell in cells]
+    source = Path(name).name or name
+    labeled = [(path, _label_of(path)) for path in find_images([name], without=without, on_lost=on_lost)]
+    return [Specimen(str(path), label, source, LabeledCell(str(path), path, label, "")) for path, label in labeled]
 
 
 def _label_of(path: Path) -> str:
@@ -134,6 +159,7 @@ def embed_cells(
         progress: Called with (done, all).
 
     Raises:
+        UsageError: The number of workers is below 0.
         NoInputError: None of the cells can be read.
         BundleError: The model cannot be used.
     """
@@ -142,7 +168,7 @@ def embed_cells(
     rows: list[_Row] = []
     failures: list[Failure] = []
     done = 0
-    with ThreadPoolExecutor(workers or default_workers()) as pool:
+    with ThreadPoolExecutor(worker_count(workers)) as pool:
         for part in pool.map(lambda chunk: list(_embedded(reader, chunk)), chunks):
             for item in part:
                 if isinstance(item, Failure):

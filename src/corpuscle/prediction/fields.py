@@ -21,7 +21,7 @@ from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.cell_sizes import small_leukocytes_as_platelets
-from corpuscle.prediction.classification import CellReader, default_workers
+from corpuscle.prediction.classification import CellReader, default_workers, not_a_source, worker_count
 from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
 from corpuscle.prediction.detection import open_detector
@@ -203,7 +203,7 @@ class FieldReader:
         return cells
 
     def stream(
-        self, fields: Iterable[Field], *, workers: int = 0, on_field: OnField | None = None
+        self, fields: Field | Iterable[Field], *, workers: int = 0, on_field: OnField | None = None
     ) -> Generator[FieldReading | Failure, None, None]:
         """Read any number of fields, in order, in memory that does not grow with their number.
 
@@ -213,13 +213,14 @@ class FieldReader:
             workers: Threads, each with a field of its own; one a processor if 0. Numbers do not depend on it.
             on_field: Called in the worker with each reading and its pixels, as for drawing; may raise CorpuscleError.
         """
-        count = workers or default_workers()
-        several = isinstance(fields, Sequence) and len(fields) > 1 and not self.um_per_px
-        known = self._surveyed(cast(Sequence[Field], fields)) if several else {}
+        count = worker_count(workers)
+        many = _as_many(fields)
+        several = isinstance(many, Sequence) and len(many) > 1 and not self.um_per_px
+        known = self._surveyed(cast(Sequence[Field], many)) if several else {}
         usual = usual_size([measured.ruler.um_per_px for measured in known.values() if measured.ruler.um_per_px])
         # A field that could tell its magnification itself need not be looked at again.
         known = {place: measured for place, measured in known.items() if measured.ruler.um_per_px}
-        source = enumerate(fields)
+        source = enumerate(many)
         pending: deque[Future[FieldReading | Failure]] = deque()
         with ThreadPoolExecutor(count) as pool:
             try:
@@ -243,8 +244,8 @@ class FieldReader:
         except CorpuscleError as error:
             if isinstance(error, UsageError):
                 raise
-            name = field.file if isinstance(field, PartOfSlide) else "" if isinstance(field, np.ndarray) else field
-            return Failure(os.fspath(name), str(error))
+            name = field.file if isinstance(field, PartOfSlide) else field
+            return Failure(os.fspath(name) if isinstance(name, (str, os.PathLike)) else "", str(error))
         if on_field is not None:
             on_field(reading, source)
         return reading
@@ -317,12 +318,21 @@ def _trained_on(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _all_fields(fields: Field | Iterable[Field]) -> Sequence[Field]:
     """List every field that is asked for; paths may stand for many."""
-    single = isinstance(fields, (str, os.PathLike, np.ndarray, PartOfSlide))
-    items = [cast(Field, fields)] if single else list(cast(Iterable[Field], fields))
     found: list[Field] = []
-    for item in items:
-        found += [item] if isinstance(item, (np.ndarray, PartOfSlide)) else list(find_images([item]))
+    for item in _as_many(fields):
+        if isinstance(item, (np.ndarray, PartOfSlide)):
+            found.append(item)
+        elif isinstance(item, (str, os.PathLike)):
+            found += find_images([item])
+        else:
+            raise UsageError(not_a_source(item))
     return found
+
+
+def _as_many(fields: Field | Iterable[Field]) -> Iterable[Field]:
+    """Return one field as a list of one, and many as they are."""
+    single = isinstance(fields, (str, os.PathLike, np.ndarray, PartOfSlide))
+    return [cast(Field, fields)] if single else cast(Iterable[Field], fields)
 
 
 def _opened(field: Field) -> PartOfSlide:
@@ -331,6 +341,8 @@ def _opened(field: Field) -> PartOfSlide:
         return field
     if isinstance(field, np.ndarray):
         return PartOfSlide("", ArraySource(_checked(field)))
+    if not isinstance(field, (str, os.PathLike)):
+        raise UnreadableImageError(not_a_source(field))
     return PartOfSlide(os.fspath(field), ArraySource(read_picture(field)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from corpuscle.training.loop import Watcher
 from corpuscle.training.recipe import Recipe, read_recipe
 from corpuscle.training.train import train
 
-__all__ = ["StudyHooks", "collect_study", "follow_study", "write_study"]
+__all__ = ["StudyHooks", "check_parts", "collect_study", "follow_study", "write_study"]
 
 
 _LEFT_OUT_OF = {"pbc-vgg19-study": "pbc", "kaggle-wbc": "kaggle-wbc-fold-1"}
@@ -71,6 +71,18 @@ def _is_done(folder: Path, row: Row) -> bool:
     return all((folder / name).exists() for name in needed)
 
 
+def check_parts(study: Study, names: Iterable[str]) -> None:
+    """Check that a study has parts of some names.
+
+    Raises:
+        UsageError: It has no part of one of them.
+    """
+    known = {part.name for row in study.rows for part in row.parts}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"The study {study.name} has no part {name!r}. Its parts: {', '.join(sorted(known))}.")
+
+
 def follow_study(
     study: Study,
     output: Path,
@@ -98,10 +110,7 @@ def follow_study(
         CorpuscleError: A run failed.
     """
     calls = hooks or StudyHooks()
-    names = {part.name for row in study.rows for part in row.parts}
-    strange = [name for name in only if name not in names]
-    if strange:
-        raise UsageError(f"The study {study.name} has no part {strange[0]!r}. Its parts: {', '.join(sorted(names))}.")
+    check_parts(study, only)
     for row in study.rows:
         for part in row.parts:
             for seed in row.seeds:

@@ -139,6 +139,16 @@ def test_loopback_is_told_from_the_rest(host, inside):
     assert is_loopback(host) is inside
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [{"keep_days": float("inf")}, {"keep_days": float("nan")}, {"keep_days": -1}, {"job_seconds": float("inf")},
+     {"max_upload_mb": float("nan")}, {"max_jobs": 0}],
+)  # fmt: skip
+def test_limits_are_numbers_that_can_be_kept(tmp_path, limits):
+    with pytest.raises(UsageError, match=r"\.$"):
+        ServerSettings(store=tmp_path, **limits)
+
+
 @pytest.mark.parametrize("token", ["short", "with ñ and more", "tab\tin the middle"])
 def test_a_token_must_be_worth_its_name(tmp_path, token):
     with pytest.raises(UsageError, match="12 or more"):

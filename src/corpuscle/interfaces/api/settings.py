@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,8 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 MOST_FILES = 1000
 """Pictures that one request may bring."""
+
+_LONGEST_DAYS = 36500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class ServerSettings:
             raise UsageError(f"Pictures may have at most {MAX_PIXELS / 1e6:g} megapixels; give a limit up to that.")
         if self.max_jobs < 1 or self.queue < 0 or self.job_seconds <= 0 or self.max_upload_mb <= 0:
             raise UsageError("A server needs one job at least, and limits above 0.")
+        if not 0 <= self.keep_days <= _LONGEST_DAYS:
+            raise UsageError(f"Sessions are kept for 0 (for ever) to {_LONGEST_DAYS} days, not {self.keep_days:g}.")
+        if not (math.isfinite(self.job_seconds) and math.isfinite(self.max_upload_mb)):
+            raise UsageError("The limits of a server must be numbers; give very large ones where none is wanted.")
 
     @property
     def max_bytes(self) -> int:

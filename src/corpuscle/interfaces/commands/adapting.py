@@ -28,7 +28,7 @@ def adapt(
     Exit status 0: all done; 2: wrong usage; 3: some pictures could not be read, the others were used.
     """
     from corpuscle.explanation.explaining import open_model
-    from corpuscle.prediction.embedding import find_specimens
+    from corpuscle.interfaces.pictures import find_cells
     from corpuscle.prediction.writing import NOTICE
 
     try:
@@ -36,16 +36,17 @@ def adapt(
     except ModuleNotFoundError as error:
         raise MissingExtraError("Adapting a model", "train") from error
     bundle = open_model(model)
-    found = find_specimens(paths, split=split, root=data_root)
+    found, failures = find_cells(paths, output=output, split=split, root=data_root)
     with progress_bar("looking at cells") as show:
         result = run(bundle, found, output, strength=strength, progress=show)
+    failures += result.failures
     if json:
         print_json({"notice": NOTICE, "model": str(output), "cells": result.n_cells,
-                    "failures": [{"file": item.file, "reason": item.reason} for item in result.failures]})  # fmt: skip
+                    "failures": [{"file": item.file, "reason": item.reason} for item in failures]})  # fmt: skip
     note(
         f"Fitted to {result.n_cells} pictures: {output}. Give it with --model. Its figures are not known: measure it "
         "with `corpuscle evaluate` on cells that a person has named."
     )
-    if result.failures:
-        note(f"{len(result.failures)} pictures could not be read, the first: {result.failures[0].reason}")
+    if failures:
+        note(f"{len(failures)} pictures could not be read, the first: {failures[0].reason}")
         raise typer.Exit(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -36,16 +37,19 @@ def enrich(
     from corpuscle.reporting.enriching import enrichment_figures
 
     bundle = open_model(model)
-    if output is not None:
-        if output.exists():
-            raise UsageError(f"{output} exists already. Name a folder that is not there yet.")
-        try:
-            shutil.copytree(bundle.folder, output)
-        except OSError as error:
-            raise OutputError(f"{output} cannot be written: {error}. Choose another place.") from error
-        bundle = load_bundle(output)
-    with progress_bar("looking at cells") as show:
-        result = run(bundle, known=tuple(known or ()), root=data_root, progress=show)
+    with ExitStack() as stack:
+        if output is not None:
+            if output.exists():
+                raise UsageError(f"{output} exists already. Name a folder that is not there yet.")
+            stack.callback(shutil.rmtree, output, ignore_errors=True)  # half of a copy would only be in the way
+            try:
+                shutil.copytree(bundle.folder, output)
+            except OSError as error:
+                raise OutputError(f"{output} cannot be written: {error}. Choose another place.") from error
+            bundle = load_bundle(output)
+        with progress_bar("looking at cells") as show:
+            result = run(bundle, known=tuple(known or ()), root=data_root, progress=show)
+        stack.pop_all()
     if json:
         print_json(result.to_dict())
     else:

@@ -46,6 +46,7 @@ def evaluate(
     """Measure a model on a labeled data set, with intervals; a detector on labeled fields."""
     from corpuscle.interfaces.commands.detectors import evaluate_fields, finds_cells
 
+    _refuse_inside(dataset, output)
     if finds_cells(model):
         evaluate_fields(dataset, model, split=split, output=output, record_page=record, data_root=data_root, json=json)
         return
@@ -61,7 +62,8 @@ def evaluate(
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
 
         request = TrustRequest(dataset, model, split, data_root, output, json)
-        record_result(record, measure_trust(request, corruptions=corruptions, refusal=refusal, limit=limit))
+        for figures in measure_trust(request, corruptions=corruptions, refusal=refusal, limit=limit):
+            record_result(record, figures)
         return
     from corpuscle.evaluation.model import evaluate as run
     from corpuscle.reporting.evaluations import write_evaluation
@@ -92,6 +94,16 @@ def evaluate(
     if result.failures:
         note(f"{len(result.failures)} pictures could not be read, the first: {result.failures[0].reason}")
         raise typer.Exit(3)
+
+
+def _refuse_inside(dataset: str, output: Path | None) -> None:
+    """Refuse to write into the folder that is judged, whose folders are its classes."""
+    if output is None or not os.path.isdir(dataset):  # noqa: PTH112  it takes any text
+        return
+    if output.resolve().is_relative_to(Path(dataset).resolve()):
+        raise UsageError(
+            f"The output {output} lies in {dataset}, whose folders are read as classes. Name a folder outside of it."
+        )
 
 
 def train(

@@ -25,8 +25,8 @@ def project(
     *,
     paths: Annotated[list[str], typer.Argument(help="Labeled sets of the catalog, pictures, folders, patterns.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the map.")],
-    method: Annotated[str, typer.Option(help="pca, tsne or umap.")] = "pca",
-    dimensions: Annotated[int, typer.Option(help="2 or 3.")] = 2,
+    method: Annotated[str | None, typer.Option(help="pca, tsne or umap; pca if not given.")] = None,
+    dimensions: Annotated[int | None, typer.Option(help="2 or 3; 2 if not given.")] = None,
     onto: Annotated[Path | None, typer.Option(help="Folder of a map to place these cells on.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Say which labels look wrong, and more.")] = False,
     model: Annotated[str, typer.Option(help="A shipped model's name, a bundle's or a run's folder.")] = DEFAULT_MODEL,
@@ -43,13 +43,16 @@ def project(
     from corpuscle.explanation.explaining import open_model
     from corpuscle.explanation.projection import check_method
     from corpuscle.files import make_folder
-    from corpuscle.interfaces.pictures import report_failures
-    from corpuscle.prediction.embedding import embed_cells, find_specimens
+    from corpuscle.interfaces.pictures import find_cells, report_failures
+    from corpuscle.prediction.embedding import embed_cells
     from corpuscle.prediction.writing import NOTICE, write_failures
 
+    if onto and not (method is None and dimensions is None):
+        raise UsageError("The map of --onto has its own method and dimensions. Leave --method and --dimensions out.")
+    method, dimensions = "pca" if method is None else method, 2 if dimensions is None else dimensions
     check_method(method, dimensions)
     bundle = open_model(model)
-    found = find_specimens(paths, split=split, root=data_root)
+    found, failures = find_cells(paths, output=output, split=split, root=data_root)
     make_folder(output)
     began = time.monotonic()
     with progress_bar("looking at cells") as show:
@@ -70,9 +73,10 @@ def project(
         f"{len(cells)} cells: embedded in {looked - began:.1f} s, {cell_map.method} in {mapped - looked:.1f} s. "
         f"Open {output / 'map.html'}. {NOTICE}"
     )
-    listing = write_failures(output / "coordinates.csv", cells.failures)
-    if cells.failures:
-        report_failures(list(cells.failures), listing)
+    failures += cells.failures
+    listing = write_failures(output / "coordinates.csv", failures)
+    if failures:
+        report_failures(failures, listing)
         raise typer.Exit(3)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from corpuscle.errors import MissingExtraError
+from corpuscle.errors import MissingExtraError, UsageError
 from corpuscle.interfaces.commands.models import EpochPrinter, Stopper
 from corpuscle.interfaces.console import note, print_json, progress_bar
 
@@ -62,11 +62,14 @@ def study(
 ) -> None:
     """Train and measure all runs of a study, and write its page; the same command goes on where it was stopped."""
     try:
-        from corpuscle.reporting.studies import StudyHooks, collect_study, follow_study, write_study
+        from corpuscle.reporting.studies import StudyHooks, check_parts, collect_study, follow_study, write_study
         from corpuscle.reporting.study_plan import read_study
     except ModuleNotFoundError as error:
         raise MissingExtraError("A study", "train") from error
     wanted = read_study(plan)
+    if only and not train:
+        raise UsageError("With --no-train the page is written from all parts that are there. Leave --only out.")
+    check_parts(wanted, only or ())
     page = pages / f"{wanted.name}.md"
     finished = True
     if train:

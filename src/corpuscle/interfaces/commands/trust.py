@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,10 +38,15 @@ class TrustRequest:
     as_json: bool
 
 
-def measure_trust(request: TrustRequest, *, corruptions: bool, refusal: bool, limit: int) -> list[Figure]:
-    """Measure what was asked for, print and write it, and return its figures."""
-    figures = _measure_corruptions(request, limit=limit) if corruptions else []
-    return figures + (_measure_refusal(request, limit=limit) if refusal else [])
+def measure_trust(request: TrustRequest, *, corruptions: bool, refusal: bool, limit: int) -> Iterator[list[Figure]]:
+    """Measure what was asked for, print and write it, and yield all figures so far each time that there are more."""
+    figures: list[Figure] = []
+    if corruptions:
+        figures += _measure_corruptions(request, limit=limit)
+        yield figures
+    if refusal:
+        figures += _measure_refusal(request, limit=limit)
+        yield figures
 
 
 def _measure_corruptions(request: TrustRequest, *, limit: int) -> list[Figure]:
