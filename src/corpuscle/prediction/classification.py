@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,16 @@ from corpuscle.preprocessing.quality import Quality, faults, measure_quality, re
 from corpuscle.preprocessing.transforms import prepare, to_batch
 from corpuscle.records import Failure, Framing, Prediction
 
-__all__ = ["CellReader", "Visitor", "all_sources", "classify", "default_workers", "not_a_source", "worker_count"]
+__all__ = [
+    "CellReader",
+    "Visitor",
+    "all_sources",
+    "classify",
+    "default_workers",
+    "files_of",
+    "not_a_source",
+    "worker_count",
+]
 
 Image8 = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | Image8
@@ -65,13 +75,20 @@ def all_sources(sources: Source | Iterable[Source]) -> list[Source]:
     items = [sources] if isinstance(sources, (str, os.PathLike, np.ndarray)) else list(sources)
     found: list[Source] = []
     for item in items:
-        if isinstance(item, np.ndarray):
-            found.append(item)
-        elif isinstance(item, (str, os.PathLike)):
-            found += find_images([item])
-        else:
-            raise UsageError(not_a_source(item))
+        found += [item] if isinstance(item, np.ndarray) else files_of(item)
     return found
+
+
+def files_of(item: object) -> list[Path]:
+    """List the pictures that a file, a folder or a pattern stands for.
+
+    Raises:
+        UsageError: It is no path.
+        NoInputError: It does not exist or holds no picture.
+    """
+    if not isinstance(item, (str, os.PathLike)):
+        raise UsageError(not_a_source(item))
+    return find_images([item])
 
 
 def not_a_source(item: object) -> str:

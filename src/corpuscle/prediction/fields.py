@@ -15,13 +15,13 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from corpuscle.data.images import find_images, read_picture
+from corpuscle.data.images import read_picture
 from corpuscle.errors import CorpuscleError, UnreadableImageError, UsageError
 from corpuscle.models.bundle import DEFAULT_MODEL, Bundle
 from corpuscle.models.detection_bundle import DEFAULT_DETECTOR, DetectionBundle
 from corpuscle.prediction.cell_naming import CellNamer
 from corpuscle.prediction.cell_sizes import small_leukocytes_as_platelets
-from corpuscle.prediction.classification import CellReader, default_workers, not_a_source, worker_count
+from corpuscle.prediction.classification import CellReader, default_workers, files_of, not_a_source, worker_count
 from corpuscle.prediction.clumps import find_clumps
 from corpuscle.prediction.counting import Differential, differential_of
 from corpuscle.prediction.detection import open_detector
@@ -320,12 +320,7 @@ def _all_fields(fields: Field | Iterable[Field]) -> Sequence[Field]:
     """List every field that is asked for; paths may stand for many."""
     found: list[Field] = []
     for item in _as_many(fields):
-        if isinstance(item, (np.ndarray, PartOfSlide)):
-            found.append(item)
-        elif isinstance(item, (str, os.PathLike)):
-            found += find_images([item])
-        else:
-            raise UsageError(not_a_source(item))
+        found += [item] if isinstance(item, (np.ndarray, PartOfSlide)) else files_of(item)
     return found
 
 

@@ -52,10 +52,8 @@ class _Run:
 
     def picture(self, file: str) -> Path:
         """Return where a counted picture lies: relative names begin where the run was started, if that is known."""
-        if file in self.pictures:
-            return self.pictures[file]
-        there = self.folder / str(self.values.get("read_from", ".")) / file
-        return there if "read_from" in self.values and there.is_file() else Path(file)
+        there = self.folder / str(self.values.get("read_from", "")) / file
+        return self.pictures.get(file, there if "read_from" in self.values and there.is_file() else Path(file))
 
 
 def _number_of_fields(count: int) -> str:
