@@ -61,6 +61,7 @@ def test_a_bad_file_is_told_in_the_language_and_the_rest_is_read(open_page, serv
     told = page.locator(".intake-status").inner_text()
     assert "No se pudo leer 1 imagen" in told
     assert "roto.png no es una imagen" in told
+    page.locator(".tile").nth(2).wait_for()
     assert page.locator(".tile").count() == 3
 
 
