@@ -196,7 +196,9 @@ def _kept(form: FormData, folder: Path, settings: ServerSettings, names: Sequenc
     try:
         for field, part in form.multi_items():
             if field not in names:
-                raise ProblemError(422, _not_a_field(field, names[0], is_file=isinstance(part, UploadFile)))
+                raise ProblemError(
+                    422, _not_a_field(field, names[0], is_file=isinstance(part, UploadFile)), code="wrong_value"
+                )
             if isinstance(part, UploadFile):
                 uploads.add(plain_name(part.filename), part.file, settings)
             elif part:  # a browser sends an empty text where nobody chose a file
