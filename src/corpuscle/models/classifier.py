@@ -168,12 +168,14 @@ class ResidualBackbone(nn.Sequential):
         depths: tuple[int, ...],
         *,
         stride: int = 2,
+        first_stride: int = 2,
         mixed: int = 0,
         grouped: bool = False,
         front: Front | None = None,
     ) -> None:
         """Build stages of `depths[i]` residual blocks with `widths[i]` channels behind a `stem`-channel convolution.
 
+        Stages halve the side, but for the first one where `first_stride` is 1, as for pictures that are tiny already.
         The blocks of the first `mixed` stages have instance norm in half of the channels behind their first
         convolution; `grouped` gives all norms to groups of channels of one picture instead. Pictures go through the
         `front` before all else, if there is one. In training, `style_mixing` is the share of batches whose styles are
@@ -184,7 +186,8 @@ class ResidualBackbone(nn.Sequential):
         before = stem
         for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             for index in range(depth):
-                layers.append(_Residual(before, width, 2 if index == 0 else 1, mixed=stage < mixed, grouped=grouped))
+                step = (first_stride if stage == 0 else 2) if index == 0 else 1
+                layers.append(_Residual(before, width, step, mixed=stage < mixed, grouped=grouped))
                 before = width
         super().__init__(*layers)
         self.width = before

@@ -79,11 +79,15 @@ def _residual(
     depths: tuple[int, ...],
     stride: int = 2,
     *,
+    first_stride: int = 2,
     mixed: int = 0,
     grouped: bool = False,
 ) -> Callable[[Plan], Classifier]:
     def make(plan: Plan) -> Classifier:
-        backbone = ResidualBackbone(stem, widths, depths, stride=stride, mixed=mixed, grouped=grouped, front=plan.front)
+        backbone = ResidualBackbone(
+            stem, widths, depths, stride=stride, first_stride=first_stride, mixed=mixed, grouped=grouped,
+            front=plan.front,
+        )  # fmt: skip
         return Classifier(backbone, backbone.width, plan.n_classes, dropout=plan.dropout)
 
     return make
@@ -133,6 +137,10 @@ ZOO: Mapping[str, ZooRow] = MappingProxyType(
         ),
         "corpuscle_xs": ZooRow(
             _residual(16, (32, 64, 96), (1, 1, 1), 1), 28, "our residual net for pictures of 28 px"
+        ),
+        "corpuscle_28": ZooRow(
+            _residual(32, (48, 96, 192), (1, 2, 2), 1, first_stride=1), 28, "our larger residual net for 28 px, 1.5 M "
+            "parameters",
         ),
         "fnn": ZooRow(_fnn, 28, "one hidden layer of 128 units on the bare pixels", fixed=True),
         "cnn2": ZooRow(
