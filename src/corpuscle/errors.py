@@ -61,7 +61,8 @@ class UnknownNameError(UsageError):
 
     def __init__(self, kind: str, name: str, known: tuple[str, ...]) -> None:
         """Say which `kind` of thing `name` was meant to be, and list the `known` ones."""
-        super().__init__(f"There is no {kind} named {name!r}. Choose one of: {', '.join(known)}.")
+        advice = f"Choose one of: {', '.join(known)}." if known else "Check the spelling."
+        super().__init__(f"There is no {kind} named {name!r}. {advice}")
         self.kind, self.name, self.known = kind, name, known
 
 

@@ -223,8 +223,4 @@ def _check_timm(name: str) -> None:
 
     if name not in timm.list_models():
         close = tuple(timm.list_models(f"*{glob.escape(name[:4])}*"))[:12]
-        if not close:
-            raise UsageError(
-                f"There is no timm network named {name!r}. See timm.list_models() for those that there are."
-            )
         raise UnknownNameError("timm network", name, close)
