@@ -53,10 +53,8 @@ def evaluate(
     if explanations:
         from corpuscle.interfaces.commands.explaining import evaluate_maps
 
-        figures = evaluate_maps(
-            dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output
-        )
-        record_result(record, figures)
+        maps = evaluate_maps(dataset, model=model, split=split, root=data_root, limit=limit, json=json, output=output)
+        record_result(record, maps)
         return
     if corruptions or refusal:
         from corpuscle.interfaces.commands.trust import TrustRequest, measure_trust
