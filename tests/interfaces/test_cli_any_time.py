@@ -91,7 +91,8 @@ def test_training_without_its_packages_says_how_to_install_them(cli, monkeypatch
     ("error", "status", "words"),
     [
         (KeyboardInterrupt(), 130, "corpuscle: stopped."),
-        (SystemExit(130), 130, "corpuscle: stopped."),
+        (SystemExit(143), 143, "corpuscle: stopped."),
+        (SystemExit(130), 130, ""),
         (PermissionError(13, "Permission denied", "/locked/x"), 3, "/locked/x may not be read or written"),
         (MemoryError(), 3, "not enough memory"),
         (BrokenPipeError(), 0, ""),

@@ -33,7 +33,7 @@ from corpuscle.interfaces.commands import (
 __all__ = ["app", "main"]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_INTERRUPTED, _ENDED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="corpuscle",
@@ -100,9 +100,9 @@ def main() -> None:
         if isinstance(stop.__context__, BrokenPipeError):
             _abandon_output()
             sys.exit(0)
-        if stop.code in _STOPPED:
+        if stop.code == _ENDED or (stop.code == _INTERRUPTED and _comes_from(stop, KeyboardInterrupt)):
             _end("stopped.", int(stop.code))
-        raise
+        raise  # a command that ends with this status by itself has said why
     except BrokenPipeError:
         _abandon_output()
         sys.exit(0)
@@ -115,9 +115,17 @@ def main() -> None:
         reason = f"Standard output cannot be written: {error.strerror}. Free some space or choose another place."
         _end(reason, OutputError.exit_status)
     except KeyboardInterrupt:
-        _end("stopped.", 130)
+        _end("stopped.", _INTERRUPTED)
     except MemoryError:
         _end("not enough memory. Give fewer or smaller pictures at once.", 3)
+
+
+def _comes_from(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether an exception was raised while one of some kind was handled."""
+    before = error.__context__
+    while before is not None and not isinstance(before, kind):
+        before = before.__context__
+    return before is not None
 
 
 def _end(sentence: str, status: int) -> NoReturn:
