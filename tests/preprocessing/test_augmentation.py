@@ -51,6 +51,33 @@ def test_the_same_generator_gives_the_same_pictures_and_another_others(wide_crop
     assert not torch.allclose(first, changed(wide_crops, STRONG, seed=6), atol=0.05)
 
 
+def edges(batch: torch.Tensor) -> float:
+    """How sharp pictures are: the mean difference between neighbors in the middle, where turning leaves no corner."""
+    inner = batch[..., 6:-6, 6:-6]
+    return float(inner.diff(dim=-1).abs().mean() + inner.diff(dim=-2).abs().mean())
+
+
+@pytest.mark.parametrize("resampling", ["bilinear", "bicubic"])
+def test_tiny_pictures_that_are_moved_finer_stay_as_sharp_as_those_that_are_judged(resampling):
+    spec = PreprocessingSpec(input_px=28, resampling=resampling)
+    cells = [draw_cell(key, seed) for key in ("neutrophil", "eosinophil", "monocyte") for seed in range(4)]
+
+    def crops(widen: float, fine: int) -> torch.Tensor:
+        side = round(28 * widen * fine)
+        return torch.from_numpy(np.stack([prepare(cell, spec, widen=widen, size_px=side)[0] for cell in cells]))
+
+    def moved(changes: AugmentationSpec, fine: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(3)
+        size = {"size_px": 28, "widen": 1.5, "fine": fine, "resampling": resampling}
+        return augment(crops(1.5, fine), changes, **size, generator=generator)
+
+    judged = crops(1.0, 1).permute(0, 3, 1, 2) / 255
+    assert (moved(PRESETS["none"], 3) - judged).abs().mean() < 0.01
+    turning = AugmentationSpec(rotation_deg=180)
+    assert edges(moved(turning, 3)) > 0.93 * edges(judged)
+    assert edges(moved(turning, 1)) < 0.9 * edges(judged)
+
+
 def test_only_the_given_generator_is_used_and_the_crops_stay(wide_crops):
     before, state = wide_crops.clone(), torch.random.get_rng_state()
     changed(wide_crops, STRONG)

@@ -111,6 +111,7 @@ def test_the_name_is_that_of_the_file_if_not_given(tmp_path):
         ("[optimizer]\nlearning_rate = inf", r"optimizer\.learning_rate must be a number above 0"),
         ("[optimizer]\nclip_norm = 0", r"optimizer\.clip_norm must be a number above 0"),
         ("[data]\nwiden = 0", r"data\.widen must be a number above 0"),
+        ("[data]\nfine = 0", r"data\.fine must be between 1 and 8, not 0"),
         ("[data]\nlimit = -1", r"data\.limit must be 0 or more, not -1"),
         ("[model]\ndropout = 1.5", r"model\.dropout must be between 0 and 1"),
         ("[model]\nstyle_mixing = 2", r"model\.style_mixing must be between 0 and 1"),

@@ -125,6 +125,8 @@ def augment(
     *,
     size_px: int,
     widen: float,
+    fine: int = 1,
+    resampling: str = "bilinear",
     generator: torch.Generator,
     rows: slice | None = None,
     total: int | None = None,
@@ -136,6 +138,8 @@ def augment(
         spec: Ranges of the changes.
         size_px: Side of the answer.
         widen: How much wider than the frame the crops are.
+        fine: How many times finer than the answer pictures are moved; then they are shrunk.
+        resampling: How they are shrunk: `bilinear` or `bicubic`, either with antialiasing.
         generator: Source of all random numbers.
         rows: Which rows of the whole batch these crops are; all of them if not given.
         total: Size of the whole batch; N if not given.
@@ -147,8 +151,9 @@ def augment(
         UsageError: `background` needs the whole batch, and these are some of its rows.
     """
     return augment_with_parts(
-        crops, spec, size_px=size_px, widen=widen, generator=generator, rows=rows, total=total, parts=False
-    )[0]
+        crops, spec, size_px=size_px, widen=widen, fine=fine, resampling=resampling, generator=generator, rows=rows,
+        total=total, parts=False,
+    )[0]  # fmt: skip
 
 
 def augment_with_parts(
@@ -157,6 +162,8 @@ def augment_with_parts(
     *,
     size_px: int,
     widen: float,
+    fine: int = 1,
+    resampling: str = "bilinear",
     generator: torch.Generator,
     rows: slice | None = None,
     total: int | None = None,
@@ -171,6 +178,8 @@ def augment_with_parts(
         spec: Likewise.
         size_px: Likewise.
         widen: Likewise.
+        fine: Likewise.
+        resampling: Likewise.
         generator: Likewise.
         rows: Likewise.
         total: Likewise.
@@ -190,7 +199,10 @@ def augment_with_parts(
     batch = _surroundings(batch, spec, draw, widen)
     # Zeros outside the crop would be black: shifting by the white of the slide makes them slide.
     batch = batch - _WHITE if masks is None else torch.cat([batch - _WHITE, masks], 1)
-    batch = _move(batch, spec, draw, size_px, widen)
+    batch = _move(batch, spec, draw, size_px * fine, widen)
+    if fine > 1:
+        size = (size_px, size_px)
+        batch = functional.interpolate(batch, size=size, mode=resampling, align_corners=False, antialias=True)
     pictures = _recolored(batch[:, :3] + _WHITE, spec, draw)
     return pictures, None if masks is None else batch[:, 3:].clamp(0.0, 1.0)
 

@@ -74,19 +74,22 @@ def _key(cells: Sequence[LabeledCell], spec: PreprocessingSpec, widen: float, si
     return digest.hexdigest()[:24]
 
 
-def cache_path(cells: Sequence[LabeledCell], spec: PreprocessingSpec, *, widen: float = 1.0, purpose: str = "") -> Path:
+def cache_path(
+    cells: Sequence[LabeledCell], spec: PreprocessingSpec, *, widen: float = 1.0, fine: int = 1, purpose: str = ""
+) -> Path:
     """Return the file of the cache that holds what was made of cells: their crops, or what `purpose` says.
 
     Args:
         cells: The cells.
         spec: How they are framed.
         widen: How much wider than the frame they are cut.
+        fine: How many times finer than the network's input.
         purpose: Something for a file name that says what else was made of them; empty for the crops.
 
     Raises:
         UnreadableImageError: A picture is not there.
     """
-    key = _key(cells, spec, widen, round(spec.input_px * widen))
+    key = _key(cells, spec, widen, round(spec.input_px * widen * fine))
     return _cache_folder() / f"{key}{f'-{purpose}' if purpose else ''}.npy"
 
 
@@ -96,6 +99,7 @@ def crops_of(
     spec: PreprocessingSpec,
     *,
     widen: float = 1.0,
+    fine: int = 1,
     progress: Progress | None = None,
 ) -> CropSet:
     """Return the framed crops of labeled cells, from the cache where it has them.
@@ -103,8 +107,9 @@ def crops_of(
     Args:
         cells: The cells; their classes must all be in `classes`.
         classes: Ordered keys.
-        spec: Framing and white balance; `input_px * widen` is the side of the crops.
+        spec: Framing and white balance; `input_px * widen * fine` is the side of the crops.
         widen: How much wider than the frame to cut.
+        fine: How many times finer than the network's input.
         progress: Called with (done, all).
 
     Raises:
@@ -112,13 +117,13 @@ def crops_of(
         DataError: A class is not in `classes`.
         OutputError: The cache cannot be written.
     """
-    size_px = round(spec.input_px * widen)
+    size_px = round(spec.input_px * widen * fine)
     places = {key: place for place, key in enumerate(classes)}
     strange = sorted({cell.class_name for cell in cells} - set(classes))
     if strange:
         raise DataError(f"The labels hold classes that are not learned here: {', '.join(strange)}. Add or drop them.")
     labels = np.asarray([places[cell.class_name] for cell in cells], np.int64)
-    path = cache_path(cells, spec, widen=widen)
+    path = cache_path(cells, spec, widen=widen, fine=fine)
     if not path.exists():
         _write(path, cells, spec, widen, size_px, progress)
     # Random reads from a mapped file crawl once the page cache is under pressure: map only what memory cannot hold.

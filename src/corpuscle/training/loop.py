@@ -179,11 +179,14 @@ def _begin_pretrained(run: _Run, classes: Sequence[str]) -> None:
 def _plain_batches(recipe: Recipe, train: CropSet) -> Iterator[torch.Tensor]:
     """Yield unchanged training pictures at the network's size, as the network gets them."""
     chosen = np.random.default_rng(recipe.run.seed).permutation(len(train.labels))[:_NORM_PICTURES]
-    spec, widen = recipe.preprocessing, recipe.data.widen
+    spec, data = recipe.preprocessing, recipe.data
     generator = torch.Generator().manual_seed(0)
     for part in np.array_split(np.sort(chosen), max(1, len(chosen) // 32)):
         crops = torch.from_numpy(train.crops[part])
-        batch = augment(crops, preset("none"), size_px=spec.input_px, widen=widen, generator=generator)
+        batch = augment(
+            crops, preset("none"), size_px=spec.input_px, widen=data.widen, fine=data.fine,
+            resampling=spec.resampling, generator=generator,
+        )  # fmt: skip
         yield _scaled(batch, recipe)
 
 
@@ -265,7 +268,8 @@ def _changed(
     rows = slice(0, recipe.run.batch_size) if mixup or cutmix or spec.background else mine
     batch, parts = augment_with_parts(
         torch.from_numpy(run.train.crops[np.tile(chosen[rows], views)]), spec, size_px=recipe.preprocessing.input_px,
-        widen=recipe.data.widen, generator=generator, rows=slice(rows.start * views, rows.stop * views),
+        widen=recipe.data.widen, fine=recipe.data.fine, resampling=recipe.preprocessing.resampling,
+        generator=generator, rows=slice(rows.start * views, rows.stop * views),
         total=recipe.run.batch_size * views, parts=wants_parts,
     )  # fmt: skip
     shares = None

@@ -24,6 +24,7 @@ from corpuscle.training.recipe_tables import override, read_section, read_table
 __all__ = ["Recipe", "read_recipe"]
 
 _RANGES = {
+    "data.fine": (1, 8),
     "data.limit": (0, math.inf),
     "data.balance": (0, 1),
     "model.dropout": (0, 1),

@@ -31,6 +31,8 @@ class DataRecipe:
         dataset: A labeled set of the catalog, or a folder with a folder per class.
         classes: Keys of the taxonomy to learn; all that the training split has, if empty.
         widen: How much wider than the frame training crops are cut, so that turning and zooming find real pixels.
+        fine: How many times finer than the network's input training crops are kept. Turning and zooming blur a picture
+            by a part of a pixel, which tiny ones feel: those of 28 px are better moved at 84 px and shrunk then.
         limit: Use at most this many cells of each split, 0 for all; for trying a recipe out.
         balance: How far rare classes of the recipe's own set are drawn more often: 0 leaves every picture as likely as
             any other, 1 draws each class equally often, 0.5 is between. Above 0, pictures of an epoch are drawn with
@@ -44,6 +46,7 @@ class DataRecipe:
     dataset: str = "pbc"
     classes: tuple[str, ...] = ()
     widen: float = 1.5
+    fine: int = 1
     limit: int = 0
     balance: float = 0.0
     also: tuple[dict[str, Any], ...] = ()

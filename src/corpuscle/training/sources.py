@@ -86,6 +86,7 @@ def joined_crops(
     classes: Sequence[str],
     *,
     widen: float = 1.0,
+    fine: int = 1,
     balance: float = 0.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> CropSet:
@@ -96,10 +97,12 @@ def joined_crops(
         sources: The others.
         classes: Ordered keys.
         widen: As for `crops_of`.
+        fine: Likewise.
         balance: How far rare classes of the own set are drawn more often, in [0, 1].
         progress: Called with (done, all) for each source.
     """
-    sets = [own, *(crops_of(source.cells, classes, source.spec, widen=widen, progress=progress) for source in sources)]
+    sets = [own]
+    sets += [crops_of(item.cells, classes, item.spec, widen=widen, fine=fine, progress=progress) for item in sources]
     chances = _chances([item.labels for item in sets], [source.share for source in sources], balance)
     if len(sets) == 1:
         return own if chances is None else replace(own, chances=chances)

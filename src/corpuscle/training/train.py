@@ -170,9 +170,9 @@ def _follow(
     # the cache then cuts its own.
     if not processes.is_first:
         processes.agree(0)
-    widen = recipe.data.widen
-    wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=widen, progress=hooks.on_crops)
-    wide = joined_crops(wide, further, classes, widen=widen, balance=recipe.data.balance, progress=hooks.on_crops)
+    data, show = recipe.data, hooks.on_crops
+    wide = crops_of(cells["train"], classes, recipe.preprocessing, widen=data.widen, fine=data.fine, progress=show)
+    wide = joined_crops(wide, further, classes, widen=data.widen, fine=data.fine, balance=data.balance, progress=show)
     wide = with_lessons(wide, recipe, (cells["train"], further), classes, root=root, progress=hooks.on_crops)
     val = crops_of(cells["val"], classes, recipe.preprocessing, progress=hooks.on_crops)
     if processes.is_first:
