@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from corpuscle.prediction.embedding import Specimen
     from corpuscle.records import Failure
 
-__all__ = ["find_cells", "find_pictures", "refuse_own_output", "report_failures"]
+__all__ = ["find_cells", "find_pictures", "report_failures"]
 
 
 def find_pictures(
@@ -42,7 +42,7 @@ def find_pictures(
         failures.append(Failure(name, reason))
 
     suffixes = IMAGE_SUFFIXES | SLIDE_SUFFIXES if slides else IMAGE_SUFFIXES
-    refuse_own_output(paths, output)
+    _refuse_own_output(paths, output)
     for path in paths:
         try:
             found.update(dict.fromkeys(find_images([path], suffixes=suffixes, without=output, on_lost=on_lost)))
@@ -54,7 +54,7 @@ def find_pictures(
     return list(found), failures
 
 
-def refuse_own_output(paths: list[str], output: Path | None) -> None:
+def _refuse_own_output(paths: list[str], output: Path | None) -> None:
     """Refuse to write into a folder that is read.
 
     Raises:
@@ -87,7 +87,7 @@ def find_cells(
     from corpuscle.prediction.embedding import find_specimens
     from corpuscle.records import Failure
 
-    refuse_own_output(paths, output)
+    _refuse_own_output(paths, output)
     failures: list[Failure] = []
     found = find_specimens(
         paths,

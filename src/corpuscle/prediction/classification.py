@@ -187,13 +187,9 @@ class CellReader:
         files: list[str] = []
         seen: list[Picture | Source] = []
         for source in sources:
+            name = str(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else ""
             try:
-                name = _name_of(source)
-            except UsageError as error:
-                answers.append(Failure("", str(error)))
-                continue
-            try:
-                image = _checked(source) if isinstance(source, np.ndarray) else read_picture(source)
+                image = _opened(source)
                 crop, framing = prepare(image, self.bundle.preprocessing, framing=self.framing)
             except CorpuscleError as error:
                 answers.append(Failure(name, str(error)))
@@ -254,13 +250,13 @@ class CellReader:
                     future.cancel()
 
 
-def _name_of(source: Source) -> str:
-    """Return the name of a picture; an array has none."""
+def _opened(source: Source) -> Picture:
+    """Read a picture, or check an array."""
     if isinstance(source, np.ndarray):
-        return ""
+        return _checked(source)
     if not isinstance(source, (str, os.PathLike)):
         raise UsageError(not_a_source(source))
-    return str(os.fspath(source))
+    return read_picture(source)
 
 
 def _checked(image: npt.NDArray[np.generic]) -> Image8:
