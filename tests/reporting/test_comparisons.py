@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from corpuscle.evaluation import comparison as comparison_module
 from corpuscle.evaluation.comparison import compare
 from corpuscle.evaluation.model import evaluate
 from corpuscle.evaluation.runs import read_run
+from corpuscle.reporting import comparisons
 from corpuscle.reporting.comparisons import comparison_page, comparison_picture, write_comparison
 from corpuscle.reporting.evaluations import write_evaluation
 
@@ -60,6 +63,16 @@ def test_the_page_is_one_table_with_the_leak_in_the_line_and_the_notes_below(res
     assert "leaks: duplicates across splits" in page
     assert "no file in common" in page
     assert page.endswith("Preliminary. Not a medical device.\n")
+
+
+def test_runs_of_one_name_are_told_apart_in_the_picture(make_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(comparison_module, "network_rates", lambda bundles, progress: (12.5,) * len(bundles))
+    drawn = []
+    monkeypatch.setattr(comparisons, "draw_tradeoff", lambda points, **words: drawn.extend(points))
+    same = make_run("a", "1101")
+    other = Path(shutil.copytree(same, tmp_path / "elsewhere" / "fine-seed0"))
+    comparison_picture(compare([same, other, make_run("b", "1111")]))
+    assert [point.name for point in drawn] == [same.name, "fine-seed0", "b"]
 
 
 def test_what_an_evaluation_writes_can_be_compared(make_run, drawn_twice):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,15 @@ def comparison_page(result: Comparison) -> str:
     return "\n".join([*lines, "", NOTICE]) + "\n"
 
 
+def _short_names(result: Comparison) -> list[str]:
+    """Name the runs for a picture: a label with the whole way to its run is cut there, the folder's own name is not."""
+    folders = Counter(row.run.folder.name for row in result.runs)
+    return [
+        row.run.folder.name if row.label != row.run.facts.name and folders[row.run.folder.name] == 1 else row.label
+        for row in result.runs
+    ]
+
+
 def comparison_picture(result: Comparison) -> NDArray[np.uint8]:
     """Draw accuracy against multiply-adds; HxWx3 uint8 RGB.
 
@@ -39,7 +49,7 @@ def comparison_picture(result: Comparison) -> NDArray[np.uint8]:
     """
     points = [
         TradeoffPoint(
-            name=row.label,
+            name=name,
             cost=row.run.facts.multiply_adds,
             accuracy=row.run.result.accuracy,
             low=row.run.result.accuracy_interval.low,
@@ -47,7 +57,7 @@ def comparison_picture(result: Comparison) -> NDArray[np.uint8]:
             leaks=bool(row.run.leak),
             is_reference=row.against is None,
         )
-        for row in result.runs
+        for row, name in zip(result.runs, _short_names(result), strict=True)
     ]
     where = list(dict.fromkeys(row.run.result.where for row in result.runs))
     counts = sorted({row.run.result.n for row in result.runs})
