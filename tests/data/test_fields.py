@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from corpuscle.data import fields
+from corpuscle.data.bccd_photographs import SecondReading, second_readings
 from corpuscle.data.drawn_fields import draw_field
 from corpuscle.data.fields import erythrocyte_diameter_px, labeled_fields
 from corpuscle.errors import DataError, DatasetNotFoundError, NoInputError, UnknownNameError, UsageError
@@ -80,16 +81,53 @@ def test_the_same_box_twice_counts_once(bccd, tmp_path):
     assert len(by_stem(tmp_path)["BloodImage_00001"].boxes) == 1
 
 
-def test_test_fields_know_the_leukocytes_that_have_no_box(bccd, tmp_path):
-    lists = bccd / "ImageSets" / "Main"
-    for old, new in (("00160", "00041"), ("00001", "00327")):
-        name = "test" if new == "00041" else "train"
-        for folder, ending in (("JPEGImages", "jpg"), ("Annotations", "xml")):
-            (bccd / folder / f"BloodImage_{old}.{ending}").rename(bccd / folder / f"BloodImage_{new}.{ending}")
-        (lists / f"{name}.txt").write_text((lists / f"{name}.txt").read_text().replace(old, new))
+@pytest.fixture
+def read_again(bccd, monkeypatch):
+    """A second reading of two of the six fields: an erythrocyte more in one, its only one taken away in the other."""
+    nothing, more = np.zeros((0, 4), np.float32), np.array([[60, 40, 80, 60]], np.float32)
+    readings = {
+        "BloodImage_00001": {"erythrocyte": SecondReading(more, nothing)},
+        "BloodImage_00161": {"erythrocyte": SecondReading(more, nothing)},
+        "BloodImage_00160": {
+            "erythrocyte": SecondReading(nothing, np.array([[10, 10, 40, 42]], np.float32)),
+            "leukocyte": SecondReading(more, nothing),
+        },
+    }
+    monkeypatch.setattr(fields, "second_readings", lambda: readings)
+
+
+def test_a_second_reading_adds_cells_and_takes_boxes_away(read_again, tmp_path):
     found = by_stem(tmp_path)
-    assert found["BloodImage_00041"].left_out.tolist() == [[599, 0, 640, 88]]
-    assert found["BloodImage_00327"].left_out is None  # trained on here: nobody looked
+    item = found["BloodImage_00001"]
+    assert item.kinds.tolist() == [ERYTHROCYTE, LEUKOCYTE, PLATELET]  # as published until asked for
+    full = item.completed()
+    assert full.kinds.tolist() == [ERYTHROCYTE, LEUKOCYTE, PLATELET, ERYTHROCYTE]
+    assert full.boxes[3].tolist() == [60, 40, 80, 60]
+    assert full.added.tolist() == [False, False, False, True]
+    assert full.completed() is full
+    test = found["BloodImage_00160"].completed()
+    assert test.kinds.tolist() == [LEUKOCYTE, PLATELET, LEUKOCYTE]
+    assert found["BloodImage_00161"].readings == {}  # belongs to no split
+    assert found["BloodImage_00002"].completed() is found["BloodImage_00002"]
+
+
+def test_after_a_second_reading_erythrocytes_are_labeled(read_again, bccd, tmp_path):
+    (bccd / "Annotations" / "BloodImage_00001.xml").write_text(voc([("WBC", 45, 5, 78, 40)]))
+    item = by_stem(tmp_path)["BloodImage_00001"]
+    assert item.erythrocytes_unlabeled
+    assert not item.completed().erythrocytes_unlabeled
+    assert item.completed().kinds.tolist() == [LEUKOCYTE, ERYTHROCYTE]
+
+
+def test_the_second_reading_that_ships_is_sound():
+    readings = second_readings()
+    assert len(readings) == 335
+    assert sum("leukocyte" in kinds for kinds in readings.values()) == 72
+    assert all("erythrocyte" in kinds for kinds in readings.values())
+    added = np.concatenate([kinds["erythrocyte"].added for kinds in readings.values()])
+    assert (added[:, 2:] - added[:, :2] >= 4).all()
+    assert (added >= 0).all()
+    assert (added <= (640, 480, 640, 480)).all()
 
 
 def test_a_field_whose_erythrocytes_nobody_drew_is_marked(bccd, tmp_path):
@@ -179,5 +217,9 @@ def test_the_published_sets_split_as_documented():
     found = labeled_fields("bccd")
     assert sum(item.erythrocytes_unlabeled for item in found) == 15
     assert sum(len(item.ignore) for item in found) == 2
-    looked = [item for item in found if item.left_out is not None]
-    assert [len(looked), sum(len(item.left_out) for item in looked)] == [72, 7]
+    looked = [item.readings["leukocyte"] for item in found if "leukocyte" in item.readings]
+    assert [len(looked), sum(len(reading.added) for reading in looked)] == [72, 7]
+    for item in found:
+        for kind, reading in item.readings.items():
+            mine = item.boxes[item.kinds == CELL_KINDS.index(kind)]
+            assert len(mine) - reading.keeps(mine).sum() == len(reading.removed)  # each names one published box

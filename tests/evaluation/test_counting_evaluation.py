@@ -55,24 +55,30 @@ def test_counts_are_compared_with_the_truth(oracle):
     assert result.to_dict()["errors"]["erythrocyte"]["absolute"] == 1
 
 
-def test_leukocytes_without_a_box_count_where_fields_were_looked_through(oracle, monkeypatch):
-    def labeled(seed, left_out):
+def test_cells_without_a_box_count_where_fields_were_read_again(oracle, monkeypatch):
+    def labeled(seed, **more):
         scene = draw_scene(SCENES["plain"], seed)
         counts = [scene.count(kind) for kind in CELL_KINDS]
-        return counting._Item(str(seed), lambda: scene.image, counts, left_out=left_out)
+        reviewed = {kind: scene.count(kind) + number for kind, number in more.items()}
+        return counting._Item(str(seed), lambda: scene.image, counts, reviewed=reviewed)
 
-    monkeypatch.setattr(counting, "_fields", lambda *_: (2, iter([labeled(0, 0), labeled(1, 1)])))
+    both = [labeled(0, leukocyte=0), labeled(1, leukocyte=1, erythrocyte=9)]
+    monkeypatch.setattr(counting, "_fields", lambda *_: (2, iter(both)))
     result = evaluate_counting("bccd", reader=oracle)
     assert result.errors.by_kind["leukocyte"].exact == 1
-    assert (result.reviewed.exact, result.reviewed.bias) == (0.5, -0.5)
-    assert "leukocytes, with those that have no box, in 2 fields: exact in 50.0%" in result.text()
-    assert result.to_dict()["reviewed"]["fields"] == 2
-    row = counting_figures(result)[-1]
-    assert (row.what, row.value) == (
-        "leukocytes: fields counted exactly, with those that the annotators left out", "0.5000",
-    )  # fmt: skip
-    monkeypatch.setattr(counting, "_fields", lambda *_: (1, iter([labeled(0, None)])))
-    assert evaluate_counting("bccd", reader=oracle).reviewed is None
+    again = result.reviewed
+    assert set(again) == {"leukocyte", "erythrocyte"}
+    assert (again["leukocyte"].exact, again["leukocyte"].bias) == (0.5, -0.5)
+    assert (again["erythrocyte"].fields, again["erythrocyte"].bias) == (1, -10)  # the oracle misses one
+    assert "with the cells that the annotators left out\nerythrocyte      0.0%" in result.text()
+    assert result.to_dict()["reviewed"]["leukocyte"]["fields"] == 2
+    rows = {row.what: row for row in counting_figures(result)}
+    row = rows["leukocytes: fields counted exactly, with those that the annotators left out"]
+    assert (row.value, row.n) == ("0.5000", 2)
+    row = rows["erythrocytes: mean absolute error, cells a field, with those that the annotators left out"]
+    assert (row.value, row.n) == ("10.00", 1)
+    monkeypatch.setattr(counting, "_fields", lambda *_: (1, iter([labeled(0)])))
+    assert evaluate_counting("bccd", reader=oracle).reviewed == {}
 
 
 def test_agreement_is_measured_where_counts_differ():

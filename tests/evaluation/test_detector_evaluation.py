@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from corpuscle.data.bccd_photographs import SecondReading
 from corpuscle.data.fields import labeled_fields
 from corpuscle.errors import UnknownNameError
 from corpuscle.evaluation import detector as evaluation
 from corpuscle.evaluation.detector import coco_average_precision, count_cells, evaluate_detector
 from corpuscle.prediction.detection import FieldDetector
 from corpuscle.records import Detections
+from corpuscle.reporting.ledger import figures_of
 
 
 @pytest.fixture
@@ -68,8 +70,40 @@ def test_fields_without_boxes_of_erythrocytes_are_told(seer, monkeypatch):
     monkeypatch.setattr(evaluation, "labeled_fields", some)
     result = evaluate_detector("drawn-fields", model=seer, split="test")
     assert result.note.startswith("1 of the 6 fields show erythrocytes that have no box")
+    assert result.note.endswith("leave out 1 fields in which nobody drew any")
     assert result.counting.by_kind["erythrocyte"].fields == 5
     assert result.precision.by_kind["erythrocyte"][0] < 1  # those found there count as mistakes
+
+
+def test_fields_that_were_read_again_are_judged_a_second_time(seer, monkeypatch):
+    fields = labeled_fields("drawn-fields", split="test")
+    red = np.flatnonzero(fields[0].kinds == 0)[0]
+    kept = np.arange(len(fields[0].kinds)) != red
+    reading = SecondReading(fields[0].boxes[red][None], np.zeros((0, 4), np.float32))
+    poor = replace(fields[0], boxes=fields[0].boxes[kept], kinds=fields[0].kinds[kept],
+                   readings={"erythrocyte": reading})  # fmt: skip
+    original = evaluation.labeled_fields
+
+    def some(dataset, *, split="", root=None):
+        return [poor, *fields[1:]] if split == "test" else original(dataset, split=split, root=root)
+
+    monkeypatch.setattr(evaluation, "labeled_fields", some)
+    result = evaluate_detector("drawn-fields", model=seer, split="test")
+    assert result.counting.by_kind["erythrocyte"].bias > 0  # one more than the annotator drew
+    drawn = sum((item.kinds == 0).sum() for item in [poor])
+    assert (
+        result.note
+        == f"the annotators drew {drawn} of {drawn + 1} erythrocytes, and each other one found counts as a mistake"
+    )
+    again = result.completed
+    assert again.precision.pictures == 1
+    assert again.precision.map50 == pytest.approx(1)
+    assert again.counting.by_kind["erythrocyte"].percentage == 0
+    assert "With the cells that the annotators left out (n = 1 fields): mAP50 1.0000" in result.text()
+    assert result.to_dict()["completed"]["counting"]["erythrocyte"]["absolute"] == 0
+    names = [figure.what.split(": ")[1] for figure in figures_of(result)]
+    assert "mean absolute percentage error of erythrocytes, with those that the annotators left out" in names
+    assert result.model not in str(names)
 
 
 def test_a_field_that_cannot_be_read_is_kept_as_a_failure(seer, monkeypatch, tmp_path):

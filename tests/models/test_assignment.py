@@ -9,10 +9,12 @@ SIDE = 16
 BOX = [12.0, 16.0, 44.0, 48.0]
 
 
-def targets(boxes: list[list[float]], kinds: list[int], known: torch.Tensor | None = None) -> FieldTargets:
+def targets(
+    boxes: list[list[float]], kinds: list[int], known: torch.Tensor | None = None, wanted: float = 1.0
+) -> FieldTargets:
     return FieldTargets(
         [torch.tensor(boxes).reshape(-1, 4)], [torch.tensor(kinds, dtype=torch.int64)],
-        torch.ones(1, 3, SIDE, SIDE) if known is None else known,
+        torch.ones(1, 3, SIDE, SIDE) if known is None else known, [torch.full((len(boxes),), wanted)],
     )  # fmt: skip
 
 
@@ -96,3 +98,13 @@ def test_each_of_two_overlapping_cells_gets_places_of_its_own():
     columns = (output.logits.grad[0, 0] < 0).nonzero()[:, 1] * 4 + 2
     assert (columns < 36).any()
     assert (columns > 36).any()
+
+
+def test_the_score_that_is_wanted_may_be_lower():
+    wanted = {}
+    for share in (1.0, 0.5):
+        output = answer(score=0.4)  # a score of 0.6
+        detection_loss(output, targets([BOX], [1], wanted=share)).score.backward()
+        row, column = 8, 7  # the middle of the cell
+        wanted[share] = float(output.logits.grad[0, 1, row, column])
+    assert wanted[1.0] < 0 < wanted[0.5]

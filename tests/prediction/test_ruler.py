@@ -6,6 +6,7 @@ import pytest
 from corpuscle.errors import UsageError
 from corpuscle.prediction.ruler import ERYTHROCYTE_UM, measure_field, usual_size
 from corpuscle.prediction.tiling import ArraySource
+from corpuscle.records import Detections
 
 
 @pytest.mark.parametrize("erythrocyte_px", [16, 28, 40, 77, 150, 300])
@@ -17,6 +18,27 @@ def test_the_magnification_is_found(disc_detector, disc_field, erythrocyte_px):
     assert measured.ruler.um_per_px == pytest.approx(ERYTHROCYTE_UM / erythrocyte_px, rel=0.06)
     assert measured.ruler.scale == pytest.approx(40 / erythrocyte_px, rel=0.2)
     assert len(measured.detections) == len(truth)
+
+
+class Overlapping:
+    """Finds the discs of a field, and beside each half of another one, less surely."""
+
+    def __init__(self, detector):
+        self.whole = detector
+        self.erythrocyte_px, self.max_side_px = detector.erythrocyte_px, detector.max_side_px
+
+    def detect(self, image, *, scale=1.0):
+        found = self.whole.detect(image, scale=scale)
+        halves = found.boxes.copy()
+        halves[:, 2:] = (halves[:, :2] + halves[:, 2:]) / 2
+        scores = np.concatenate([found.scores, np.full(len(halves), 0.4, np.float32)])
+        return Detections(np.concatenate([found.boxes, halves]), scores, np.tile(found.kinds, 2))
+
+
+def test_what_overlaps_does_not_make_the_ruler_shorter(disc_detector, disc_field):
+    image, _ = disc_field(640, 480, erythrocyte_px=50)
+    measured = measure_field(Overlapping(disc_detector), ArraySource(image))
+    assert measured.ruler.um_per_px == pytest.approx(ERYTHROCYTE_UM / 50, rel=0.06)
 
 
 def test_a_given_size_of_a_pixel_is_believed_but_compared(disc_detector, disc_field):

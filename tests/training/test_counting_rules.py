@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from corpuscle.data.bccd_photographs import SecondReading
 from corpuscle.data.fields import LabeledField
 from corpuscle.prediction.detection import FieldMaps
 from corpuscle.prediction.suppression import decode_maps
@@ -73,3 +74,13 @@ def test_fields_with_cells_left_out_have_no_say_in_erythrocytes():
     left_out = dataclasses.replace(mapped({0: [0.9] * 6 + [0.5] * 4}, (6, 0, 0)), complete=False)
     assert choose_rules(FakeDetector(), [*drawn, *[left_out] * 9])["erythrocyte"].least_score < 0.5
     assert choose_rules(FakeDetector(), [left_out] * 9)["erythrocyte"].least_score > 0.5
+
+
+def test_fields_that_were_read_again_have_a_say_with_what_is_there():
+    more = SecondReading(np.zeros((4, 4), np.float32), np.zeros((0, 4), np.float32))
+    poor = mapped({0: [0.9] * 6 + [0.5] * 4}, (6, 0, 0))
+    again = dataclasses.replace(
+        poor, complete=False, field=dataclasses.replace(poor.field, readings={"erythrocyte": more})
+    )
+    assert choose_rules(FakeDetector(), [poor])["erythrocyte"].least_score > 0.5
+    assert choose_rules(FakeDetector(), [again])["erythrocyte"].least_score < 0.5

@@ -1,24 +1,27 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from corpuscle.preprocessing.field_scaling import FieldSpec
 from corpuscle.records import CELL_KINDS
-from corpuscle.training.detection_recipe import FieldAugmentation
+from corpuscle.training.detection_recipe import FieldAugmentation, FieldDataRecipe
 from corpuscle.training.field_samples import CachedField, cached_fields, collated, draw_sample
 
 NONE = np.zeros((0, 4), np.float32)
+ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
 KEYS = {0: (250, 0, 0), 1: (0, 250, 0), 2: (0, 0, 250)}
 
 
-def marked(*, unlabeled: bool = False, ignore: np.ndarray = NONE) -> CachedField:
+def marked(*, unlabeled: np.ndarray = NONE, ignore: np.ndarray = NONE) -> CachedField:
     """A field in which every box is a rectangle of the color of its kind, so that pixels tell where boxes must be."""
     picture = np.full((150, 200, 3), 240, np.uint8)
     boxes = np.array([[20, 30, 80, 70], [110, 20, 180, 100], [60, 100, 90, 140]], np.float32)
     for box, color in zip(boxes.astype(int), KEYS.values(), strict=True):
         picture[box[1] : box[3], box[0] : box[2]] = color
-    return CachedField(picture, boxes, np.arange(3), ignore, unlabeled)
+    return CachedField(picture, boxes, np.arange(3), ignore, unlabeled, np.array([1, 0.7, 1], np.float32))
 
 
 def painted(picture: np.ndarray, kind: int) -> np.ndarray:
@@ -62,13 +65,51 @@ def test_a_cell_of_which_little_is_left_is_ignored_and_not_learned():
 
 def test_where_erythrocytes_have_no_boxes_only_their_kind_is_not_judged():
     plan = FieldAugmentation(canvas_px=128, mosaic=0.0)
-    sample = draw_sample([marked(unlabeled=True)], 0, plan, np.random.default_rng(0))
+    field = marked(unlabeled=np.array([[0, 0, 200, 150]], np.float32))
+    sample = draw_sample([field], 0, plan, np.random.default_rng(0))
     _, targets = collated([sample])
     known = targets.known[0].numpy()
-    erythrocyte = CELL_KINDS.index("erythrocyte")
-    assert (known[erythrocyte] == 0).any()
-    others = np.delete(known, erythrocyte, axis=0)
+    assert (known[ERYTHROCYTE] == 0).any()
+    others = np.delete(known, ERYTHROCYTE, axis=0)
     assert (others == 1).mean() > 0.9
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_places_left_open_follow_the_pixels(seed):
+    plan = FieldAugmentation(canvas_px=128, mosaic=0.0)
+    field = marked(unlabeled=np.array([[20, 30, 80, 70]], np.float32))  # where the first box is
+    sample = draw_sample([field], 0, plan, np.random.default_rng(seed))
+    there = painted(sample.picture, 0)
+    if np.isnan(there).any():
+        assert not len(sample.ignore_erythrocytes)
+    else:
+        assert np.abs(sample.ignore_erythrocytes[0] - there).max() < 2.0
+
+
+def test_what_is_stained_and_has_no_box_can_be_left_open(few_fields):
+    spec = FieldSpec(erythrocyte_px=20.0)
+    field = next(item for item in few_fields if (item.kinds == ERYTHROCYTE).sum() > 3)
+    lost = field.boxes[np.flatnonzero(field.kinds == ERYTHROCYTE)[0]]
+    kept = (field.boxes != lost).any(axis=1)
+    poorer = dataclasses.replace(field, boxes=field.boxes[kept], kinds=field.kinds[kept])
+    assert not len(cached_fields([poorer], spec)[0].ignore_erythrocytes)
+    cached = cached_fields([poorer], spec, FieldDataRecipe(unboxed=True))[0]
+    size = field.read().shape[1::-1]
+    factor = np.tile(np.asarray(cached.picture.shape[1::-1]) / size, 2)
+    x_min, y_min, x_max, y_max = lost * factor
+    open_places = cached.ignore_erythrocytes
+    x, y = (open_places[:, :2] + open_places[:, 2:]).T / 2
+    inside = (x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)
+    area = (open_places[inside, 2:] - open_places[inside, :2]).prod(1).sum()
+    assert area > 0.5 * (x_max - x_min) * (y_max - y_min)
+    whole = cached_fields([field], spec, FieldDataRecipe(unboxed=True))[0].ignore_erythrocytes
+    assert (whole[:, 2:] - whole[:, :2]).prod(1).sum() < 0.2 * area
+
+
+def test_a_field_without_erythrocyte_boxes_is_open_all_over(few_fields):
+    bare = dataclasses.replace(few_fields[0], erythrocytes_unlabeled=True)
+    cached = cached_fields([bare], FieldSpec(erythrocyte_px=20.0))[0]
+    assert np.allclose(cached.ignore_erythrocytes, [[0, 0, *cached.picture.shape[1::-1]]])
 
 
 def test_a_place_to_ignore_is_unknown_for_all_kinds():
@@ -86,3 +127,18 @@ def test_fields_of_a_set_are_brought_to_one_scale(few_fields):
     cached = cached_fields(few_fields, spec)
     sides = np.concatenate([item.boxes[item.kinds == 0, 2:] - item.boxes[item.kinds == 0, :2] for item in cached])
     assert np.median(sides) == pytest.approx(28.0, rel=0.1)
+
+
+def test_cells_of_the_second_reading_may_be_wanted_with_a_lower_score(few_fields):
+    added = np.zeros(len(few_fields[0].boxes), bool)
+    added[1] = True
+    field = dataclasses.replace(few_fields[0], added=added)
+    wanted = cached_fields([field], FieldSpec(erythrocyte_px=20.0), FieldDataRecipe(added_score=0.5))[0].wanted
+    assert wanted[1] == 0.5
+    assert (np.delete(wanted, 1) == 1).all()
+    plan = FieldAugmentation(canvas_px=128, mosaic=0.0, smallest=0.6, largest=0.6, whole=0.0)
+    sample = draw_sample([marked()], 0, plan, np.random.default_rng(1))
+    assert len(sample.wanted) == len(sample.boxes) > 0
+    assert (sample.wanted == np.where(sample.kinds == 1, np.float32(0.7), 1)).all()
+    _, targets = collated([sample])
+    assert np.array_equal(targets.wanted[0].numpy(), sample.wanted)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from corpuscle import taxonomy
 from corpuscle.data.annotations import LabeledBox, read_class_names, read_voc, read_yolo
-from corpuscle.data.bccd_photographs import leukocytes_left_out, overlap_groups, photograph_lists
+from corpuscle.data.bccd_photographs import SecondReading, overlap_groups, photograph_lists, second_readings
 from corpuscle.data.catalog import data_root, locate
 from corpuscle.data.drawn_fields import draw_field
 from corpuscle.data.images import find_images, read_header, read_image
 from corpuscle.data.splits import read_split_table
 from corpuscle.errors import CorpuscleError, DataError, NoInputError, UnknownNameError
-from corpuscle.records import CELL_KINDS
+from corpuscle.records import CELL_KINDS, CellKind
 
 __all__ = ["FIELD_SETS", "LabeledField", "erythrocyte_diameter_px", "labeled_fields"]
 
@@ -45,7 +45,9 @@ class LabeledField:
         kinds: N int64, an index into `CELL_KINDS`.
         ignore: Mx4 float32, xyxy: places of which nothing is known, as under a damaged box.
         erythrocytes_unlabeled: Whether nobody drew boxes around the erythrocytes, although some are there.
-        left_out: Mx4 float32, xyxy: leukocytes without a box, as seen by looking; None where nobody looked.
+        readings: What this project changed when it looked through the field for cells of a kind that the annotators
+            left out; a kind that nobody looked for is not there.
+        added: N bool, boxes that `completed` added.
         pixels: HxWx3 uint8 RGB where the picture is not a file.
     """
 
@@ -58,7 +60,8 @@ class LabeledField:
     kinds: npt.NDArray[np.int64]
     ignore: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
     erythrocytes_unlabeled: bool = False
-    left_out: npt.NDArray[np.float32] | None = None
+    readings: Mapping[CellKind, SecondReading] = field(default_factory=dict)
+    added: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     pixels: npt.NDArray[np.uint8] | None = None
 
     def read(self) -> npt.NDArray[np.uint8]:
@@ -68,6 +71,22 @@ class LabeledField:
             ImageError: It cannot be read.
         """
         return read_image(self.path) if self.pixels is None else self.pixels
+
+    def completed(self) -> LabeledField:
+        """Return the field with the boxes as they are after the second reading; once completed it stays as it is."""
+        if not self.readings or self.added.size:
+            return self
+        kept = np.ones(len(self.boxes), bool)
+        for kind, reading in self.readings.items():
+            mine = self.kinds == CELL_KINDS.index(kind)
+            kept[mine] = reading.keeps(self.boxes[mine])
+        news = [(CELL_KINDS.index(kind), reading.added) for kind, reading in self.readings.items()]
+        boxes = np.concatenate([self.boxes[kept], *(added for _, added in news)])
+        kinds = np.concatenate([self.kinds[kept], *(np.full(len(added), kind, np.int64) for kind, added in news)])
+        return replace(
+            self, boxes=boxes, kinds=kinds, added=np.arange(len(boxes)) >= kept.sum(),
+            erythrocytes_unlabeled=self.erythrocytes_unlabeled and "erythrocyte" not in self.readings,
+        )  # fmt: skip
 
 
 def labeled_fields(dataset: str, *, split: str = "", root: str | Path | None = None) -> list[LabeledField]:
@@ -156,7 +175,7 @@ def _columns(
 def _bccd(folder: Path) -> list[LabeledField]:
     lists = photograph_lists(folder)
     groups, later = overlap_groups(lists)
-    left_out = leukocytes_left_out(lists)
+    readings = second_readings()
     found = []
     for stem, split in sorted(lists.items()):
         path = folder / "JPEGImages" / f"{stem}.jpg"
@@ -166,7 +185,8 @@ def _bccd(folder: Path) -> list[LabeledField]:
         found.append(
             LabeledField(
                 path.name, path, "bccd", "" if stem in later else split, groups[stem], boxes, kinds, ignore,
-                erythrocytes_unlabeled=not (kinds == _ERYTHROCYTE).any(), left_out=left_out.get(stem),
+                erythrocytes_unlabeled=not (kinds == _ERYTHROCYTE).any(),
+                readings={} if stem in later else readings.get(stem, {}),
             )
         )  # fmt: skip
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
 from corpuscle.data.fields import LabeledField, labeled_fields
 from corpuscle.errors import CorpuscleError, DataError, UsageError
 from corpuscle.evaluation.agreement import bland_altman, lin_concordance
-from corpuscle.evaluation.completeness import completely_boxed
 from corpuscle.evaluation.counting_errors import CountingErrors, KindErrors, counting_errors
 from corpuscle.evaluation.intervals import Interval
 from corpuscle.prediction.fields import FieldReader
@@ -42,7 +41,6 @@ SCENES: dict[str, SceneSpec] = {
 
 _PER_SCENE = 6
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
-_LEUKOCYTE = CELL_KINDS.index("leukocyte")
 _FEWEST = 3
 
 
@@ -76,10 +74,8 @@ class CountingEvaluation:
         agreement: Agreement of the counts of each kind; a kind whose counts are all equal is left out.
         rulers: How many fields were measured by which ruler.
         failures: Fields that could not be read.
-        complete: Errors of the erythrocyte counts in the fields whose boxes hold what is stained; None if these are
-            all fields or none.
-        reviewed: Errors of the leukocyte counts where those without a box count too, in the fields that were looked
-            through for them; None if none was.
+        reviewed: Errors of the counts of each kind where cells that the annotators left out count too, in the fields
+            that were looked through for them; a kind that nobody looked for is not there.
     """
 
     model: str
@@ -91,8 +87,7 @@ class CountingEvaluation:
     agreement: dict[CellKind, KindAgreement]
     rulers: dict[str, int]
     failures: tuple[Failure, ...] = field(default=())
-    complete: KindErrors | None = None
-    reviewed: KindErrors | None = None
+    reviewed: dict[CellKind, KindErrors] = field(default_factory=dict)
 
     def text(self) -> str:
         """Return a report for people."""
@@ -110,12 +105,11 @@ class CountingEvaluation:
             if own:
                 line += f"{own.concordance:13.3f}   {own.lower:+.1f} to {own.upper:+.1f}"
             lines.append(line)
-        if self.complete:
-            row = self.complete
-            lines += ["", f"erythrocytes in the {row.fields} completely boxed fields: off by {row.percentage:.2f} %"]
         if self.reviewed:
-            row = self.reviewed
-            lines += ["", f"leukocytes, with those that have no box, in {row.fields} fields: exact in {row.exact:.1%}"]
+            lines += ["", "with the cells that the annotators left out"]
+        for kind, row in self.reviewed.items():
+            percent = "" if row.percentage is None else f", off by {row.percentage:.2f} %"
+            lines.append(f"{kind:<13}{row.exact:8.1%}{row.absolute:12.3f}{percent} ({row.fields} fields)")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,8 +118,7 @@ class CountingEvaluation:
         return values | {
             "errors": self.errors.to_dict(),
             "agreement": {kind: row.to_dict() for kind, row in self.agreement.items()},
-            "complete": self.complete.to_dict() if self.complete else None,
-            "reviewed": self.reviewed.to_dict() if self.reviewed else None,
+            "reviewed": {kind: row.to_dict() for kind, row in self.reviewed.items()},
             "failures": [{"file": failure.file, "reason": failure.reason} for failure in self.failures],
         }
 
@@ -154,7 +147,7 @@ def evaluate_counting(
         DataError: No field could be read.
     """
     total, fields = _fields(dataset, split, root)
-    found, drawn, annotated, complete, left_out = [], [], [], [], []
+    found, drawn, annotated, reviewed = [], [], [], []
     rulers: Counter[str] = Counter()
     failures = []
     for done, item in enumerate(fields, start=1):
@@ -168,8 +161,7 @@ def evaluate_counting(
         found.append([reading.count(kind) for kind in CELL_KINDS])
         drawn.append(item.counts)
         annotated.append([not (item.bare and kind == _ERYTHROCYTE) for kind in range(len(CELL_KINDS))])
-        complete.append(item.labeled is None or completely_boxed(item.labeled, image))
-        left_out.append(item.left_out)
+        reviewed.append(item.reviewed)
         if progress:
             progress(done, total)
     if not found:
@@ -179,51 +171,28 @@ def evaluate_counting(
     return CountingEvaluation(
         f"{description['name']} {description['version']}".strip(), dataset, split,
         _leak(description, dataset, split), len(found), counting_errors(*tables), _agreement(*tables), dict(rulers),
-        tuple(failures), _of_complete(*tables, np.array(complete)), _of_reviewed(*tables, left_out),
+        tuple(failures), _of_reviewed(tables[0], reviewed),
     )  # fmt: skip
 
 
-def _of_complete(
-    found: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
-    annotated: npt.NDArray[np.bool_],
-    complete: npt.NDArray[np.bool_],
-) -> KindErrors | None:
-    """Return the errors of erythrocytes in completely boxed fields, where these are some of the fields."""
-    annotated_at_all = annotated[:, _ERYTHROCYTE]
-    if not complete.any() or complete[annotated_at_all].all():
-        return None
-    return counting_errors(found[complete], drawn[complete], annotated[complete]).by_kind.get("erythrocyte")
-
-
 def _of_reviewed(
-    found: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
-    annotated: npt.NDArray[np.bool_],
-    left_out: Sequence[int | None],
-) -> KindErrors | None:
-    """Return the errors of leukocytes with those that have no box, in the fields that were looked through for them."""
-    seen = np.array([number is not None for number in left_out], bool)
-    if not seen.any():
-        return None
-    there = drawn[seen].copy()
-    there[:, _LEUKOCYTE] += [number for number in left_out if number is not None]
-    return counting_errors(found[seen], there, annotated[seen]).by_kind["leukocyte"]
+    found: npt.NDArray[np.int64], reviewed: Sequence[Mapping[CellKind, int]]
+) -> dict[CellKind, KindErrors]:
+    """Return the errors of each kind against what is there after a second look, in the fields that had one."""
+    there = np.array([[counts.get(kind, 0) for kind in CELL_KINDS] for counts in reviewed], np.int64)
+    looked = np.array([[kind in counts for kind in CELL_KINDS] for counts in reviewed], bool)
+    return counting_errors(found, there, looked).by_kind if looked.any() else {}
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A field: its name, how to read it, its counts, whether its erythrocytes lack boxes, and its boxes.
-
-    `left_out` is the number of leukocytes without a box, None where nobody looked for them.
-    """
+    """A field: its name, how to read it, its counts, whether its erythrocytes lack boxes, and counts read again."""
 
     name: str
     read: Callable[[], npt.NDArray[np.uint8]]
     counts: list[int]
     bare: bool = False
-    labeled: LabeledField | None = None
-    left_out: int | None = None
+    reviewed: Mapping[CellKind, int] = field(default_factory=dict)
 
 
 def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tuple[int, Iterator[_Item]]:
@@ -239,8 +208,9 @@ def _fields(dataset: str, split: str, root: str | os.PathLike[str] | None) -> tu
 
 def _labeled(item: LabeledField) -> _Item:
     counts = np.bincount(item.kinds, minlength=len(CELL_KINDS)).tolist()
-    left_out = None if item.left_out is None else len(item.left_out)
-    return _Item(item.file, item.read, counts, item.erythrocytes_unlabeled, item, left_out)
+    there = np.bincount(item.completed().kinds, minlength=len(CELL_KINDS))
+    reviewed = {kind: int(there[CELL_KINDS.index(kind)]) for kind in item.readings}
+    return _Item(item.file, item.read, counts, item.erythrocytes_unlabeled, reviewed)
 
 
 def _drawn(name: str, seed: int) -> _Item:

@@ -34,11 +34,13 @@ class FieldTargets:
         boxes: One tensor a picture, Mx4 float32 xyxy in pixels of the input.
         kinds: One tensor a picture, M int64, an index into `CELL_KINDS`.
         known: NxKxhxw float32, 1 where it is known which cells of a kind are there, else 0.
+        wanted: One tensor a picture, M float32: the share of a full score that is wanted of each cell.
     """
 
     boxes: list[torch.Tensor]
     kinds: list[torch.Tensor]
     known: torch.Tensor
+    wanted: list[torch.Tensor]
 
 
 class DetectionLoss(NamedTuple):
@@ -82,7 +84,8 @@ def detection_loss(output: DetectorOutput, targets: FieldTargets) -> DetectionLo
         if not len(true):
             continue
         assigned = _assign(scores[number], boxes[number].detach(), places, true, kind)
-        wanted[number, assigned.places, kind[assigned.cells]] = assigned.fits
+        share = targets.wanted[number][assigned.cells]
+        wanted[number, assigned.places, kind[assigned.cells]] = share * assigned.fits
         overlap = _generalized_overlap(boxes[number, assigned.places], true[assigned.cells])
         box_loss = box_loss + ((1 - overlap) * assigned.fits).sum()
         total = total + assigned.fits.sum()

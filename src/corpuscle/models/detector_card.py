@@ -50,7 +50,7 @@ def detector_card(bundle: DetectionBundle) -> str:
     lines += [
         "",
         "Fields from another laboratory, stain or camera are counted worse than those of the laboratories it learned "
-        "from. Crowded places, where nobody could draw outlines, are counted too low.",
+        "from. Crowded places, where nobody can tell outlines, are counted too low.",
         "",
         "## Whose it is",
         "",

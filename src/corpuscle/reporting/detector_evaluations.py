@@ -98,12 +98,20 @@ def _figures(result: DetectorEvaluation) -> list[dict[str, Any]]:
     if "platelet" in errors:
         part = errors["platelet"]
         rows.append(("platelets, mean absolute error a field", part.absolute, part.absolute_interval, part.fields))
+    told = [(*row, "; ".join(part for part in (result.leak, result.note) if part)) for row in rows]
+    if result.completed is not None:
+        again, also = result.completed, "with those that the annotators left out"
+        part = again.counting.by_kind["erythrocyte"]
+        n, what = again.precision.pictures, f"erythrocytes, mean absolute error in percent, {also}"
+        told.append((f"mAP50, {also}", again.precision.map50, again.map50_interval, n, result.leak))
+        told.append((f"mAP50-95, {also}", again.precision.map50_95, again.map50_95_interval, n, result.leak))
+        told.append((what, part.percentage or 0.0, part.percentage_interval, n, result.leak))
     return [
         {
             "dataset": result.dataset, "split": result.split or "all", "figure": name, "value": value,
-            "interval": [ends.low, ends.high] if ends else None, "n": fields, "seeds": 1, "note": result.leak,
+            "interval": [ends.low, ends.high] if ends else None, "n": fields, "seeds": 1, "note": note,
         }
-        for name, value, ends, fields in rows
+        for name, value, ends, fields, note in told
     ]  # fmt: skip
 
 

@@ -242,22 +242,34 @@ def counting_figures(result: CountingEvaluation) -> list[Figure]:
             rows.append(
                 Figure(f"{kind}s: Lin's concordance", f"{own.concordance:.3f}", span, where, row.fields, note=note)
             )
-    if result.complete and result.complete.percentage is not None:
-        those = result.complete
-        around = those.percentage_interval
+    return rows + _reviewed_figures(result, where)
+
+
+def _reviewed_figures(result: CountingEvaluation, where: str) -> list[Figure]:
+    """Return the figures against what is there when one looks again."""
+    rows, also = [], "with those that the annotators left out"
+    for kind, row in result.reviewed.items():
+        ends = row.exact_interval
         rows.append(
             Figure(
-                "erythrocytes: mean absolute percentage error in completely boxed fields", f"{those.percentage:.2f}",
-                f"{around.low:.2f}-{around.high:.2f}" if around else "", where, those.fields, note=result.leak,
+                f"{kind}s: fields counted exactly, {also}", f"{row.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}",
+                where, row.fields, note=result.leak,
             )
         )  # fmt: skip
-    if result.reviewed:
-        ends = result.reviewed.exact_interval
-        rows.append(
-            Figure(
-                "leukocytes: fields counted exactly, with those that the annotators left out",
-                f"{result.reviewed.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where, result.reviewed.fields,
-                note=result.leak,
-            )
-        )  # fmt: skip
+        for what, value, interval in (
+            ("mean absolute error, cells a field", row.absolute, row.absolute_interval),
+            ("mean absolute percentage error", row.percentage, row.percentage_interval),
+        ):
+            if value is not None:
+                span = f"{interval.low:.2f}-{interval.high:.2f}" if interval else ""
+                rows.append(
+                    Figure(f"{kind}s: {what}, {also}", f"{value:.2f}", span, where, row.fields, note=result.leak)
+                )
+        if row.concordance is not None:
+            rows.append(
+                Figure(
+                    f"{kind}s: Lin's concordance, {also}", f"{row.concordance:.3f}", "", where, row.fields,
+                    note=result.leak,
+                )
+            )  # fmt: skip
     return rows

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from corpuscle.errors import UsageError
 from corpuscle.evaluation.benchmark import ClassifyBenchmark
-from corpuscle.evaluation.detector import DetectorEvaluation
+from corpuscle.evaluation.detector import CompletedFigures, DetectorEvaluation
 from corpuscle.evaluation.intervals import Interval
 from corpuscle.evaluation.model import ModelEvaluation
 from corpuscle.evaluation.robustness import FramingRobustness
@@ -119,13 +119,31 @@ def _detector_figures(result: DetectorEvaluation) -> list[Figure]:
         if errors.percentage is not None:
             ends = errors.percentage_interval
             rows.append((f"mean absolute percentage error of {kind}s", errors.percentage, ends, errors.fields))
+    told = [(*row, note) for row in rows]
+    told += [(*row, result.leak) for row in _completed_rows(result.completed)] if result.completed else []
     return [
         Figure(
             f"{result.model}: {name}", f"{value:.4f}", f"{ends.low:.4f}-{ends.high:.4f}" if ends else "", where,
             fields, note=note,
         )
-        for name, value, ends, fields in rows
+        for name, value, ends, fields, note in told
     ]  # fmt: skip
+
+
+def _completed_rows(result: CompletedFigures) -> list[tuple[str, float, Interval | None, int]]:
+    """Return the figures against boxes that hold the cells that annotators left out."""
+    n, found, also = result.precision.pictures, result.precision, "with those that the annotators left out"
+    rows: list[tuple[str, float, Interval | None, int]] = [
+        (f"mAP50, {also}", found.map50, result.map50_interval, n),
+        (f"mAP50-95, {also}", found.map50_95, result.map50_95_interval, n),
+        (f"AP50 of erythrocytes, {also}", found.by_kind["erythrocyte"][0], None, n),
+    ]
+    errors = result.counting.by_kind["erythrocyte"]
+    rows.append((f"mean absolute error of erythrocytes, {also}", errors.absolute, errors.absolute_interval, n))
+    if errors.percentage is not None:
+        ends = errors.percentage_interval
+        rows.append((f"mean absolute percentage error of erythrocytes, {also}", errors.percentage, ends, n))
+    return rows
 
 
 def record(page: Path, command: str, machine: str, figures: list[Figure]) -> None:

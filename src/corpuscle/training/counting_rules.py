@@ -1,7 +1,8 @@
 """Chooses, on `val`, from which score on a cell of each kind is counted and how much two of them may overlap.
 
-Erythrocytes are counted right on fields whose annotators drew all of them. A threshold that also fits fields where a
-third has no box lies too high for everybody else, so that only completely boxed fields have a say in it.
+Erythrocytes are counted right on fields all of which are drawn. A threshold that also fits fields where half of them
+have no box lies too high for everybody else, so that only fields that were looked through for what the annotators left
+out, and completely boxed ones, have a say in it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class MappedField:
     """A field of `val` and what the network says of it.
 
     Attributes:
-        field: The field.
+        field: The field; the boxes of a second look, where it had one, are those that count.
         maps: Of the network.
         complete: Whether every erythrocyte has a box, as far as the stain tells.
     """
@@ -74,8 +75,8 @@ def choose_rules(detector: FieldDetector, fields: Sequence[MappedField]) -> dict
 
 def _with_erythrocytes(fields: Sequence[MappedField]) -> Sequence[MappedField]:
     """Return the fields all of whose erythrocytes are drawn; those with any drawn where there is none."""
-    drawn = [item for item in fields if not item.field.erythrocytes_unlabeled]
-    return [item for item in drawn if item.complete] or drawn
+    drawn = [item for item in fields if not item.field.completed().erythrocytes_unlabeled]
+    return [item for item in drawn if item.complete or "erythrocyte" in item.field.readings] or drawn
 
 
 def _costs(
@@ -93,7 +94,7 @@ def _costs(
         cells = detector.decode(item.maps, least_score=float(_LEAST_SCORES[0]), overlap_limits=limits)
         scores = cells.scores[cells.kinds == kind]
         found.setdefault(item.field.source, []).append((scores[None] >= _LEAST_SCORES[:, None]).sum(axis=1) * 1.0)
-        drawn.setdefault(item.field.source, []).append(int((item.field.kinds == kind).sum()))
+        drawn.setdefault(item.field.source, []).append(int((item.field.completed().kinds == kind).sum()))
     errors = [
         [measure(column, np.asarray(drawn[source], np.float64)) for column in np.stack(counts, axis=1)]
         for source, counts in found.items()

@@ -113,7 +113,7 @@ def make_detection_bundle(
     export_detector(network, folder / "model.onnx")
     rows = tuple(field_row(part) for part in train)
     bundle = DetectionBundle(
-        folder=folder, name=recipe.name, version="1", task="detection", kinds=CELL_KINDS,
+        folder=folder, name=recipe.name, version=recipe.bundle.version, task="detection", kinds=CELL_KINDS,
         preprocessing=recipe.preprocessing, step_px=STEP_PX, max_side_px=_MAX_SIDE_PX,
         rules={kind: KindRule(0.5, 0.5) for kind in CELL_KINDS}, graph="model.onnx", training_data=rows, metrics=(),
         licence="Apache-2.0", attribution=_attribution(recipe, rows), code_version=__version__,
@@ -211,9 +211,10 @@ def _metrics(part: ScaledSet, precision: AveragePrecision) -> list[dict[str, obj
 
 
 def _metric(part: ScaledSet, figure: str, value: float) -> dict[str, object]:
+    completed = any(item.added.any() for item in part.fields)
     return {
         "dataset": part.dataset, "split": "val", "figure": figure, "value": value, "interval": None,
-        "n": len(part.fields), "seeds": 1, "note": "chosen on this split",
+        "n": len(part.fields), "seeds": 1, "note": "chosen on this split" + ("; boxes completed" if completed else ""),
     }  # fmt: skip
 
 

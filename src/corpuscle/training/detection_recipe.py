@@ -34,10 +34,17 @@ class FieldDataRecipe:
 
     Attributes:
         datasets: Sets of labeled fields; all are learned, and the detector is judged on the `val` split of each.
+        completed: Learn, and be judged by, the boxes as they are after this project's second reading, if any.
+        added_score: What is wanted of the score of a cell that the second reading added, as a share of what is wanted
+            of one that the annotators drew: below 1, those that annotators draw come first.
+        unboxed: Leave open whether what is stained and lies in no box is an erythrocyte.
         limit: Use at most this many fields of each split of each set, 0 for all; for trying a recipe out.
     """
 
     datasets: tuple[str, ...] = ("bccd", "txl-pbc")
+    completed: bool = False
+    added_score: float = 1.0
+    unboxed: bool = False
     limit: int = 0
 
 
@@ -113,13 +120,16 @@ class FieldBundleRecipe:
 
     Attributes:
         quantize: Whether an 8-bit graph is made too; it predicts if it costs less than half a point of mAP on `val`.
+        version: What the detector calls itself beside its name.
     """
 
     quantize: bool = True
+    version: str = "1"
 
 
 _RANGES = {
     "data.limit": (0, math.inf),
+    "data.added_score": (0.1, 1),
     "augmentation.smallest": (0.1, 1),
     "augmentation.largest": (1, 10),
     "augmentation.stretch": (0, 0.5),

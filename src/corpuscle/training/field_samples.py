@@ -14,10 +14,11 @@ from PIL import Image
 from corpuscle.data.fields import LabeledField, erythrocyte_diameter_px
 from corpuscle.models.assignment import FieldTargets
 from corpuscle.models.detector import STEP_PX
+from corpuscle.prediction.stain_map import find_stain
 from corpuscle.preprocessing.field_scaling import FieldSpec, scaled_field
 from corpuscle.preprocessing.transforms import WHITE
 from corpuscle.records import CELL_KINDS
-from corpuscle.training.detection_recipe import FieldAugmentation
+from corpuscle.training.detection_recipe import FieldAugmentation, FieldDataRecipe
 
 __all__ = ["CachedField", "FieldSample", "cached_fields", "collated", "draw_sample"]
 
@@ -37,6 +38,7 @@ _LEAST_FILL = 0.6
 """A field that is shown whole is at least this much of the largest size at which it fits."""
 
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
+_AS_DRAWN = FieldDataRecipe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,16 @@ class CachedField:
         boxes: Nx4 float32, xyxy in pixels of `picture`.
         kinds: N int64, an index into `CELL_KINDS`.
         ignore: Mx4 float32, places of which nothing is known.
-        erythrocytes_unlabeled: Whether erythrocytes are there without boxes.
+        ignore_erythrocytes: Lx4 float32, places of which nothing is known but that leukocytes and platelets have boxes.
+        wanted: N float32, the share of a full score that is wanted of each cell.
     """
 
     picture: npt.NDArray[np.uint8]
     boxes: Boxes
     kinds: npt.NDArray[np.int64]
     ignore: Boxes
-    erythrocytes_unlabeled: bool
+    ignore_erythrocytes: Boxes
+    wanted: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class FieldSample:
         kinds: N int64.
         ignore: Mx4 float32: where no kind is judged.
         ignore_erythrocytes: Lx4 float32: where erythrocytes are not judged.
+        wanted: N float32: the share of a full score that is wanted of each cell.
     """
 
     picture: npt.NDArray[np.uint8]
@@ -75,36 +80,66 @@ class FieldSample:
     kinds: npt.NDArray[np.int64]
     ignore: Boxes
     ignore_erythrocytes: Boxes
+    wanted: npt.NDArray[np.float32]
 
 
 def cached_fields(
-    fields: Sequence[LabeledField], spec: FieldSpec, *, progress: Callable[[int, int], None] | None = None
+    fields: Sequence[LabeledField],
+    spec: FieldSpec,
+    data: FieldDataRecipe = _AS_DRAWN,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[CachedField]:
     """Decode fields of one data set and bring them all to one scale, by their median erythrocyte.
 
     Args:
         fields: Of one magnification.
         spec: The network's view.
+        data: Whether what is stained and lies in no box is left open, and what is wanted of the score of added cells.
         progress: Called with (done, all).
 
     Raises:
         DataError: No whole erythrocyte has a box.
         ImageError: A picture cannot be read.
     """
-    scale = spec.erythrocyte_px * _FINE / erythrocyte_diameter_px(fields)
+    diameter = erythrocyte_diameter_px(fields)
+    scale = spec.erythrocyte_px * _FINE / diameter
     cached = []
     for number, item in enumerate(fields, start=1):
         image = item.read()
         picture = scaled_field(image, scale, spec)
         factor = np.tile((picture.shape[1] / image.shape[1], picture.shape[0] / image.shape[0]), 2).astype(np.float32)
+        open_places = _open_places(item, image, STEP_PX * diameter / spec.erythrocyte_px if data.unboxed else 0.0)
         cached.append(
             CachedField(
-                picture, item.boxes * factor, item.kinds, item.ignore * factor, item.erythrocytes_unlabeled
+                picture, item.boxes * factor, item.kinds, item.ignore * factor, open_places * factor,
+                _wanted(item, data.added_score),
             )
         )  # fmt: skip
         if progress:
             progress(number, len(fields))
     return cached
+
+
+def _wanted(item: LabeledField, added: float) -> npt.NDArray[np.float32]:
+    """Return the share of a full score that is wanted of each cell."""
+    wanted = np.ones(len(item.boxes), np.float32)
+    wanted[np.flatnonzero(item.added)] = added
+    return wanted
+
+
+def _open_places(item: LabeledField, image: npt.NDArray[np.uint8], step_px: float) -> Boxes:
+    """Return where erythrocytes may be that nobody drew: Lx4 in pixels of the field.
+
+    All of a field without any box of one; else what is stained and in no box, looked at in steps of `step_px` pixels,
+    or nothing where that is 0.
+    """
+    height, width = image.shape[:2]
+    if item.erythrocytes_unlabeled:
+        return np.asarray([[0, 0, width, height]], np.float32)
+    if not step_px:
+        return np.zeros((0, 4), np.float32)
+    return find_stain(image, factor=max(1, round(step_px))).unboxed(item.boxes)
 
 
 def draw_sample(
@@ -138,10 +173,10 @@ def _lay(
     item: CachedField,
     plan: FieldAugmentation,
     rng: np.random.Generator,
-) -> tuple[Boxes, npt.NDArray[np.int64], Boxes, Boxes]:
-    """Lay a random part of a field into a window of the canvas; returns its boxes, kinds and places to ignore."""
+) -> tuple[Boxes, npt.NDArray[np.int64], Boxes, Boxes, npt.NDArray[np.float32]]:
+    """Lay a random part of a field into a window of the canvas; returns the columns of a sample but for its picture."""
     left, top, right, bottom = window
-    picture, turned = _turned(item.picture, np.concatenate([item.boxes, item.ignore]), rng)
+    picture, turned = _turned(item.picture, np.concatenate([item.boxes, item.ignore, item.ignore_erythrocytes]), rng)
     size = np.asarray(picture.shape[1::-1], np.float64)
     room = np.asarray((right - left, bottom - top), np.float64)
     smallest, largest = plan.smallest, plan.largest
@@ -164,7 +199,7 @@ def _lay(
     x1, y1 = np.round((end - corner) * factors).astype(int)
     if x1 <= x0 or y1 <= y0:
         empty = np.zeros((0, 4), np.float32)
-        return empty, np.zeros(0, np.int64), empty, empty
+        return empty, np.zeros(0, np.int64), empty, empty, np.zeros(0, np.float32)
     part = Image.fromarray(picture).resize(
         (int(x1 - x0), int(y1 - y0)), Image.Resampling.BILINEAR, box=(*start.tolist(), *end.tolist()), reducing_gap=2.0
     )
@@ -172,22 +207,32 @@ def _lay(
     shift = np.asarray((left, top)) - corner * factors
     boxes = (turned * np.tile(factors, 2) + np.tile(shift, 2)).astype(np.float32)
     frame = np.asarray((left + x0, top + y0, left + x1, top + y1), np.float32)
-    return _visible(boxes, len(item.boxes), item, frame)
+    count = len(item.boxes) + len(item.ignore)
+    cut, kept, ignored = _visible(boxes[:count], len(item.boxes), frame)
+    return cut[kept], item.kinds[kept], ignored, _inside(boxes[count:], frame), item.wanted[kept]
 
 
-def _visible(
-    boxes: Boxes, count: int, item: CachedField, frame: Boxes
-) -> tuple[Boxes, npt.NDArray[np.int64], Boxes, Boxes]:
-    """Cut boxes at the frame; cells of which too little is left are ignored."""
+def _inside(boxes: Boxes, frame: Boxes) -> Boxes:
+    """Cut boxes at the frame; what lies beside it is left out."""
+    cut = np.concatenate([np.clip(boxes[:, :2], frame[:2], frame[2:]), np.clip(boxes[:, 2:], frame[:2], frame[2:])], 1)
+    inside: Boxes = cut[(cut[:, 2:] > cut[:, :2]).all(1)]
+    return inside
+
+
+def _visible(boxes: Boxes, count: int, frame: Boxes) -> tuple[Boxes, npt.NDArray[np.bool_], Boxes]:
+    """Cut boxes at the frame.
+
+    Returns:
+        The first `count` of them, cut; which of these cells are learned; and what is ignored: cells of which too little
+        is left, and the other boxes.
+    """
     cut = np.concatenate([np.clip(boxes[:, :2], frame[:2], frame[2:]), np.clip(boxes[:, 2:], frame[:2], frame[2:])], 1)
     sides, whole = cut[:, 2:] - cut[:, :2], boxes[:, 2:] - boxes[:, :2]
     share = sides.prod(1) / np.maximum(whole.prod(1), 1e-6)
     there = (sides > 0).all(1)
     kept = there & (share >= _LEAST_VISIBLE) & (sides >= _LEAST_SIDE_PX).all(1)
     kept[count:] = False
-    ignored = there & ~kept
-    unlabeled = frame[None] if item.erythrocytes_unlabeled else np.zeros((0, 4), np.float32)
-    return cut[kept], item.kinds[kept[:count]], cut[ignored], unlabeled
+    return cut[:count], kept[:count], cut[there & ~kept]
 
 
 def _turned(
@@ -226,6 +271,7 @@ def collated(samples: Sequence[FieldSample]) -> tuple[torch.Tensor, FieldTargets
         [torch.from_numpy(item.boxes) for item in samples],
         [torch.from_numpy(item.kinds) for item in samples],
         torch.from_numpy(known),
+        [torch.from_numpy(item.wanted) for item in samples],
     )
     return pictures.permute(0, 3, 1, 2).to(torch.float32).div_(255.0), targets
 

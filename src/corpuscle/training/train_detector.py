@@ -18,7 +18,7 @@ from corpuscle.models.detector import build_detector
 from corpuscle.training.detection_curves import write_detection_curves
 from corpuscle.training.detection_loop import DetectionProgress, DetectionWatcher, fit_detector, judged_fields
 from corpuscle.training.detection_packaging import ScaledSet, make_detection_bundle, renew_rules
-from corpuscle.training.detection_recipe import DetectionRecipe
+from corpuscle.training.detection_recipe import DetectionRecipe, FieldDataRecipe
 from corpuscle.training.field_samples import cached_fields
 
 __all__ = ["DetectorTraining", "refit_rules", "train_detector"]
@@ -71,11 +71,15 @@ def train_detector(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError("A detector is trained by one process. Start it without torchrun.")
     folder = Path(output)
-    train, val = _sets(tuple(recipe.data.datasets), recipe.data.limit, root)
+    train, val = _sets(recipe.data, root)
     if not ((folder / "checkpoint.safetensors").exists() and (folder / "recipe.json").exists()):
         with written_whole(folder / "recipe.json") as part:
             part.write_text(recipe.to_json(), encoding="utf-8")
-    cached = [item for part in train for item in cached_fields(part.fields, recipe.preprocessing, progress=on_fields)]
+    cached = [
+        item
+        for part in train
+        for item in cached_fields(part.fields, recipe.preprocessing, recipe.data, progress=on_fields)
+    ]
     judged = [item for part in val for item in judged_fields(part.fields, part.diameter_px, recipe.preprocessing)]
 
     def watch(progress: DetectionProgress, step: int, steps: int) -> None:
@@ -109,17 +113,21 @@ def refit_rules(model: str | os.PathLike[str] = DEFAULT_DETECTOR, root: str | Pa
         OutputError: The folder cannot be written.
     """
     bundle = load_detection_bundle(model)
-    names = dict.fromkeys(str(row["dataset"]) for row in bundle.training_data)
-    return renew_rules(bundle, _sets(tuple(names), 0, root)[1])
+    names = tuple(dict.fromkeys(str(row["dataset"]) for row in bundle.training_data))
+    completed = bool(bundle.recipe.get("data", {}).get("completed", False))
+    return renew_rules(bundle, _sets(FieldDataRecipe(names, completed=completed), root)[1])
 
 
-def _sets(names: tuple[str, ...], limit: int, root: str | Path | None) -> tuple[list[ScaledSet], list[ScaledSet]]:
+def _sets(data: FieldDataRecipe, root: str | Path | None) -> tuple[list[ScaledSet], list[ScaledSet]]:
     """List the training and validation fields of each data set, no more than a limit of each."""
     train, val = [], []
-    for name in names:
-        learned = _at_most(limit, labeled_fields(name, split="train", root=root))
-        judged = _at_most(limit, labeled_fields(name, split="val", root=root))
+    for name in data.datasets:
+        learned = _at_most(data.limit, labeled_fields(name, split="train", root=root))
+        judged = _at_most(data.limit, labeled_fields(name, split="val", root=root))
+        # The scale is that of the boxes as published, so that every way of training, and of judging, has the same.
         diameter = erythrocyte_diameter_px(learned)
+        if data.completed:
+            learned, judged = [item.completed() for item in learned], [item.completed() for item in judged]
         train.append(ScaledSet(name, learned, diameter))
         val.append(ScaledSet(name, judged, diameter))
     return train, val
