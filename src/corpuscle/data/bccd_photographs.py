@@ -95,8 +95,8 @@ def second_readings() -> dict[str, dict[CellKind, SecondReading]]:
     Leukocytes: all photographs of the test list were looked through, whatever a detector finds there. The edge cuts
     all seven that are missing; two of them are crushed. Erythrocytes: all photographs that belong to a split, by
     looking at the annotators' boxes and at suggestions of the first version of the detector at a low score. One
-    counts if its outline can be told from its neighbors' and at least a third of it is visible. No hematologist took
-    part.
+    counts if its outline can be told from its neighbors' and at least a third of it is visible. A general
+    vision-language model was the reader; no hematologist took part (docs/detector.md).
 
     Returns:
         For the stem of each photograph, by kind; a kind that nobody looked through is not there.
