@@ -66,6 +66,18 @@ def test_faults_and_remarks_of_pictures():
     assert [text for text in texts if not known(text)] == []
 
 
+def test_notes_on_the_cards_of_the_shipped_models():
+    bundles = sorted(Path(corpuscle.__file__).parent.glob("bundles/*/bundle.json"))
+    rows = [row for path in bundles for row in json.loads(path.read_text(encoding="utf-8"))["metrics"]]
+    shown = [row for row in rows if row["dataset"] != "wbcatt"]
+    notes = {part for row in shown for part in row["note"].split("; ") if part}
+    assert len(notes) > 3
+    assert {note for note in notes if not known(note)} == set()
+    for language in ("en", "es"):
+        names = json.loads((WEB / "locales" / f"{language}.json").read_text(encoding="utf-8"))["figure"]
+        assert {row["figure"] for row in shown} - set(names) == {"confusion matrix", "reliability"}
+
+
 def test_rulers():
     assert known(ruler._doubt(0.5, 40.0, 30))
 

@@ -88,7 +88,7 @@ function block(rows, kind) {
   const { dataset, split } = rows[0];
   const headline = rows.find(figure => figure.figure === "balanced accuracy") || rows.find(figure => figure.figure === "mAP50");
   const confusion = rows.find(figure => figure.figure === "confusion matrix" && figure.classes);
-  const notes = [...new Set(rows.map(figure => figure.note).filter(note => note && !SAID.test(note)))];
+  const notes = [...new Set(rows.flatMap(figure => (figure.note || "").split("; ")).filter(note => note && !SAID.test(note)))];
   const title = `${tree("dataset")[dataset] || dataset} · ${tree("split")[split] || split}`;
   return h("section", { class: `card measured-${kind}` },
     h("p", { class: "badge" }, t(`models.kind_${kind}`)), h("h3", {}, title),
