@@ -7,7 +7,7 @@ import pytest
 
 from corpuscle.preprocessing.field_scaling import FieldSpec
 from corpuscle.records import CELL_KINDS
-from corpuscle.training.detection_recipe import FieldAugmentation, FieldDataRecipe
+from corpuscle.training.detection_recipe import FieldAugmentation
 from corpuscle.training.field_samples import CachedField, cached_fields, collated, draw_sample
 
 NONE = np.zeros((0, 4), np.float32)
@@ -86,26 +86,6 @@ def test_places_left_open_follow_the_pixels(seed):
         assert np.abs(sample.ignore_erythrocytes[0] - there).max() < 2.0
 
 
-def test_what_is_stained_and_has_no_box_can_be_left_open(few_fields):
-    spec = FieldSpec(erythrocyte_px=20.0)
-    field = next(item for item in few_fields if (item.kinds == ERYTHROCYTE).sum() > 3)
-    lost = field.boxes[np.flatnonzero(field.kinds == ERYTHROCYTE)[0]]
-    kept = (field.boxes != lost).any(axis=1)
-    poorer = dataclasses.replace(field, boxes=field.boxes[kept], kinds=field.kinds[kept])
-    assert not len(cached_fields([poorer], spec)[0].ignore_erythrocytes)
-    cached = cached_fields([poorer], spec, FieldDataRecipe(unboxed=True))[0]
-    size = field.read().shape[1::-1]
-    factor = np.tile(np.asarray(cached.picture.shape[1::-1]) / size, 2)
-    x_min, y_min, x_max, y_max = lost * factor
-    open_places = cached.ignore_erythrocytes
-    x, y = (open_places[:, :2] + open_places[:, 2:]).T / 2
-    inside = (x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)
-    area = (open_places[inside, 2:] - open_places[inside, :2]).prod(1).sum()
-    assert area > 0.5 * (x_max - x_min) * (y_max - y_min)
-    whole = cached_fields([field], spec, FieldDataRecipe(unboxed=True))[0].ignore_erythrocytes
-    assert (whole[:, 2:] - whole[:, :2]).prod(1).sum() < 0.2 * area
-
-
 def test_a_field_without_erythrocyte_boxes_is_open_all_over(few_fields):
     bare = dataclasses.replace(few_fields[0], erythrocytes_unlabeled=True)
     cached = cached_fields([bare], FieldSpec(erythrocyte_px=20.0))[0]
@@ -133,7 +113,7 @@ def test_cells_of_the_second_reading_may_be_wanted_with_a_lower_score(few_fields
     added = np.zeros(len(few_fields[0].boxes), bool)
     added[1] = True
     field = dataclasses.replace(few_fields[0], added=added)
-    wanted = cached_fields([field], FieldSpec(erythrocyte_px=20.0), FieldDataRecipe(added_score=0.5))[0].wanted
+    wanted = cached_fields([field], FieldSpec(erythrocyte_px=20.0), added_score=0.5)[0].wanted
     assert wanted[1] == 0.5
     assert (np.delete(wanted, 1) == 1).all()
     plan = FieldAugmentation(canvas_px=128, mosaic=0.0, smallest=0.6, largest=0.6, whole=0.0)

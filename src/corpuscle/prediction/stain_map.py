@@ -67,22 +67,6 @@ class StainMap:
         stained = np.count_nonzero(self.mask)
         return float(np.count_nonzero(self.mask & self._covered(boxes)) / stained) if stained else 1.0
 
-    def unboxed(self, boxes: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-        """Return what is stained, pale centers with it, and lies in no box.
-
-        Args:
-            boxes: Nx4, xyxy in pixels of the picture.
-
-        Returns:
-            Mx4 float32, xyxy in pixels of the picture: one for each run of such pixels in a row of the mask.
-        """
-        rest = np.pad(_filled(self.mask) & ~self._covered(boxes), ((0, 0), (1, 1))).astype(np.int8)
-        change = np.diff(rest, axis=1)
-        rows, begin = np.nonzero(change > 0)
-        end = np.nonzero(change < 0)[1]
-        runs = np.stack([begin, rows, end, rows + 1], axis=1)
-        return np.asarray(runs * self.factor, np.float32)
-
     def _covered(self, boxes: npt.NDArray[np.floating]) -> Mask:
         covered = np.zeros_like(self.mask)
         for x_min, y_min, x_max, y_max in np.round(boxes / self.factor).astype(int):

@@ -37,14 +37,12 @@ class FieldDataRecipe:
         completed: Learn, and be judged by, the boxes as they are after this project's second reading, if any.
         added_score: What is wanted of the score of a cell that the second reading added, as a share of what is wanted
             of one that the annotators drew: below 1, those that annotators draw come first.
-        unboxed: Leave open whether what is stained and lies in no box is an erythrocyte.
         limit: Use at most this many fields of each split of each set, 0 for all; for trying a recipe out.
     """
 
     datasets: tuple[str, ...] = ("bccd", "txl-pbc")
     completed: bool = False
     added_score: float = 1.0
-    unboxed: bool = False
     limit: int = 0
 
 

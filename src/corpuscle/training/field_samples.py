@@ -14,11 +14,10 @@ from PIL import Image
 from corpuscle.data.fields import LabeledField, erythrocyte_diameter_px
 from corpuscle.models.assignment import FieldTargets
 from corpuscle.models.detector import STEP_PX
-from corpuscle.prediction.stain_map import find_stain
 from corpuscle.preprocessing.field_scaling import FieldSpec, scaled_field
 from corpuscle.preprocessing.transforms import WHITE
 from corpuscle.records import CELL_KINDS
-from corpuscle.training.detection_recipe import FieldAugmentation, FieldDataRecipe
+from corpuscle.training.detection_recipe import FieldAugmentation
 
 __all__ = ["CachedField", "FieldSample", "cached_fields", "collated", "draw_sample"]
 
@@ -38,7 +37,6 @@ _LEAST_FILL = 0.6
 """A field that is shown whole is at least this much of the largest size at which it fits."""
 
 _ERYTHROCYTE = CELL_KINDS.index("erythrocyte")
-_AS_DRAWN = FieldDataRecipe()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +84,8 @@ class FieldSample:
 def cached_fields(
     fields: Sequence[LabeledField],
     spec: FieldSpec,
-    data: FieldDataRecipe = _AS_DRAWN,
     *,
+    added_score: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[CachedField]:
     """Decode fields of one data set and bring them all to one scale, by their median erythrocyte.
@@ -95,25 +93,24 @@ def cached_fields(
     Args:
         fields: Of one magnification.
         spec: The network's view.
-        data: Whether what is stained and lies in no box is left open, and what is wanted of the score of added cells.
+        added_score: Share of a full score that is wanted of cells that the second reading added.
         progress: Called with (done, all).
 
     Raises:
         DataError: No whole erythrocyte has a box.
         ImageError: A picture cannot be read.
     """
-    diameter = erythrocyte_diameter_px(fields)
-    scale = spec.erythrocyte_px * _FINE / diameter
+    scale = spec.erythrocyte_px * _FINE / erythrocyte_diameter_px(fields)
     cached = []
     for number, item in enumerate(fields, start=1):
         image = item.read()
         picture = scaled_field(image, scale, spec)
         factor = np.tile((picture.shape[1] / image.shape[1], picture.shape[0] / image.shape[0]), 2).astype(np.float32)
-        open_places = _open_places(item, image, STEP_PX * diameter / spec.erythrocyte_px if data.unboxed else 0.0)
+        open_places = _open_places(item, image)
         cached.append(
             CachedField(
                 picture, item.boxes * factor, item.kinds, item.ignore * factor, open_places * factor,
-                _wanted(item, data.added_score),
+                _wanted(item, added_score),
             )
         )  # fmt: skip
         if progress:
@@ -128,18 +125,10 @@ def _wanted(item: LabeledField, added: float) -> npt.NDArray[np.float32]:
     return wanted
 
 
-def _open_places(item: LabeledField, image: npt.NDArray[np.uint8], step_px: float) -> Boxes:
-    """Return where erythrocytes may be that nobody drew: Lx4 in pixels of the field.
-
-    All of a field without any box of one; else what is stained and in no box, looked at in steps of `step_px` pixels,
-    or nothing where that is 0.
-    """
+def _open_places(item: LabeledField, image: npt.NDArray[np.uint8]) -> Boxes:
+    """Return where erythrocytes may be that nobody drew, Lx4 in pixels of the field: all of a field without any box."""
     height, width = image.shape[:2]
-    if item.erythrocytes_unlabeled:
-        return np.asarray([[0, 0, width, height]], np.float32)
-    if not step_px:
-        return np.zeros((0, 4), np.float32)
-    return find_stain(image, factor=max(1, round(step_px))).unboxed(item.boxes)
+    return np.asarray([[0, 0, width, height]] if item.erythrocytes_unlabeled else [], np.float32).reshape(-1, 4)
 
 
 def draw_sample(

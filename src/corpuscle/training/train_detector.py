@@ -78,7 +78,9 @@ def train_detector(
     cached = [
         item
         for part in train
-        for item in cached_fields(part.fields, recipe.preprocessing, recipe.data, progress=on_fields)
+        for item in cached_fields(
+            part.fields, recipe.preprocessing, added_score=recipe.data.added_score, progress=on_fields
+        )
     ]
     judged = [item for part in val for item in judged_fields(part.fields, part.diameter_px, recipe.preprocessing)]
 
@@ -124,7 +126,7 @@ def _sets(data: FieldDataRecipe, root: str | Path | None) -> tuple[list[ScaledSe
     for name in data.datasets:
         learned = _at_most(data.limit, labeled_fields(name, split="train", root=root))
         judged = _at_most(data.limit, labeled_fields(name, split="val", root=root))
-        # The scale is that of the boxes as published, so that every way of training, and of judging, has the same.
+        # Judged at the scale of the boxes as published, as `corpuscle evaluate` does.
         diameter = erythrocyte_diameter_px(learned)
         if data.completed:
             learned, judged = [item.completed() for item in learned], [item.completed() for item in judged]
