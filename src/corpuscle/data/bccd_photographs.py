@@ -90,7 +90,7 @@ class SecondReading:
 
 
 def second_readings() -> dict[str, dict[CellKind, SecondReading]]:
-    """Read `bccd_second_reading.csv`: boxes that this project added to those of BCCD's annotators, or took away.
+    """Read `bccd_second_reading.csv.gz`: boxes that this project added to those of BCCD's annotators, or took away.
 
     Leukocytes: all photographs of the test list were looked through, whatever a detector finds there. The edge cuts
     all seven that are missing; two of them are crushed. Erythrocytes: all photographs that belong to a split, by

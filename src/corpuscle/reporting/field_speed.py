@@ -18,6 +18,7 @@ from corpuscle.data.drawn_scenes import SceneSpec, draw_scene
 from corpuscle.data.images import find_images, read_image
 from corpuscle.errors import UsageError
 from corpuscle.evaluation.counting import CountingEvaluation
+from corpuscle.evaluation.counting_errors import KindErrors
 from corpuscle.evaluation.intervals import wilson_interval
 from corpuscle.evaluation.machine import machine_line
 from corpuscle.evaluation.ruler_check import RulerEvaluation
@@ -221,55 +222,32 @@ def counting_figures(result: CountingEvaluation) -> list[Figure]:
     """Turn an evaluation of counts into figures for a page."""
     where, rows = f"{result.dataset} {result.split}".strip(), []
     for kind, row in result.errors.by_kind.items():
-        ends = row.exact_interval
-        note = result.leak
-        rows.append(
-            Figure(
-                f"{kind}s: fields counted exactly", f"{row.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}", where,
-                row.fields, note=note,
-            )
-        )  # fmt: skip
-        for what, value, interval in (
-            ("mean absolute error, cells a field", row.absolute, row.absolute_interval),
-            ("mean absolute percentage error", row.percentage, row.percentage_interval),
-        ):
-            if value is not None:
-                span = f"{interval.low:.2f}-{interval.high:.2f}" if interval else ""
-                rows.append(Figure(f"{kind}s: {what}", f"{value:.2f}", span, where, row.fields, note=note))
+        rows += _kind_figures(kind, row, where, result.leak)
         own = result.agreement.get(kind)
         if own:
             span = f"{own.concordance_interval.low:.3f}-{own.concordance_interval.high:.3f}"
-            rows.append(
-                Figure(f"{kind}s: Lin's concordance", f"{own.concordance:.3f}", span, where, row.fields, note=note)
-            )
-    return rows + _reviewed_figures(result, where)
-
-
-def _reviewed_figures(result: CountingEvaluation, where: str) -> list[Figure]:
-    """Return the figures against what is there when one looks again."""
-    rows, also = [], "with those that the annotators left out"
+            what = f"{kind}s: Lin's concordance"
+            rows.append(Figure(what, f"{own.concordance:.3f}", span, where, row.fields, note=result.leak))
     for kind, row in result.reviewed.items():
-        ends = row.exact_interval
-        rows.append(
-            Figure(
-                f"{kind}s: fields counted exactly, {also}", f"{row.exact:.4f}", f"{ends.low:.4f}-{ends.high:.4f}",
-                where, row.fields, note=result.leak,
-            )
-        )  # fmt: skip
-        for what, value, interval in (
-            ("mean absolute error, cells a field", row.absolute, row.absolute_interval),
-            ("mean absolute percentage error", row.percentage, row.percentage_interval),
-        ):
-            if value is not None:
-                span = f"{interval.low:.2f}-{interval.high:.2f}" if interval else ""
-                rows.append(
-                    Figure(f"{kind}s: {what}, {also}", f"{value:.2f}", span, where, row.fields, note=result.leak)
-                )
+        also = ", with those that the annotators left out"
+        rows += _kind_figures(kind, row, where, result.leak, also=also)
         if row.concordance is not None:
-            rows.append(
-                Figure(
-                    f"{kind}s: Lin's concordance, {also}", f"{row.concordance:.3f}", "", where, row.fields,
-                    note=result.leak,
-                )
-            )  # fmt: skip
+            what = f"{kind}s: Lin's concordance{also}"
+            rows.append(Figure(what, f"{row.concordance:.3f}", "", where, row.fields, note=result.leak))
+    return rows
+
+
+def _kind_figures(kind: str, row: KindErrors, where: str, note: str, *, also: str = "") -> list[Figure]:
+    """Return the errors of the counts of one kind as figures; `also` ends the name of each."""
+    ends = row.exact_interval
+    exact = f"{ends.low:.4f}-{ends.high:.4f}"
+    name = f"{kind}s: fields counted exactly{also}"
+    rows = [Figure(name, f"{row.exact:.4f}", exact, where, row.fields, note=note)]
+    for what, value, interval in (
+        ("mean absolute error, cells a field", row.absolute, row.absolute_interval),
+        ("mean absolute percentage error", row.percentage, row.percentage_interval),
+    ):
+        if value is not None:
+            span = f"{interval.low:.2f}-{interval.high:.2f}" if interval else ""
+            rows.append(Figure(f"{kind}s: {what}{also}", f"{value:.2f}", span, where, row.fields, note=note))
     return rows
